@@ -1,0 +1,66 @@
+"""Score one variant on the validation split, and on the test split where its labels are at hand."""
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from stages import tasks, variants
+from stages.measure.accuracy import score
+from stages.models.artifact import verify
+from stages.models.tokens import batches, encode, load_tokenizer, predict_all
+from stages.plumbing import paths
+from stages.plumbing.command import run_stage
+from stages.plumbing.files import new_file, read_json, write_json
+from stages.plumbing.params import load_params
+from stages.tasks import UNLABELLED
+
+
+def evaluate(task: str, variant: str) -> None:
+    """Write metrics/<task>/accuracy/<variant>.json and the predictions of every row."""
+    settings, definition = load_params().evaluate, tasks.get(task)
+    artifact = paths.artifact(task, variant)
+    recipe = verify(artifact).recipe
+    tokenizer = load_tokenizer(artifact)
+    predict = variants.get(variant).load(artifact)
+    metrics: dict[str, object] = {}
+    predictions = []
+    for split in ("validation", "test"):
+        path = paths.split(task, split)
+        rows = pd.read_parquet(path) if path.exists() else None
+        if rows is None or (rows["label"] == UNLABELLED).any():
+            continue
+        tokens = encode(tokenizer, definition, rows, recipe.max_length)
+        work = batches(tokenizer, tokens, settings.batch_size, settings.padding, recipe.max_length)
+        total = -(-len(rows) // settings.batch_size)
+        logits = predict_all(predict, tqdm(work, f"{variant} {split}", total), len(rows))
+        result = score(definition.metrics, rows["label"].to_numpy(), logits)
+        metrics[split] = result
+        predictions.append(table(split, rows, logits))
+        report(variant, split, definition.metrics, result)
+    with new_file(paths.predictions(task, variant)) as partial:
+        pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
+    metrics |= {"weights": recipe.weights} | read_json(paths.INSTRUCTION_SET)
+    write_json(paths.metric(task, "accuracy", variant), metrics)
+
+
+def table(split: str, rows: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
+    """One row per text: split, id, label, predicted, and a logit per class."""
+    columns = {f"logit_{i}": logits[:, i] for i in range(logits.shape[1])}
+    facts = {"split": split, "id": rows["id"], "label": rows["label"]}
+    return pd.DataFrame(facts | {"predicted": logits.argmax(axis=1)} | columns)
+
+
+def report(
+    variant: str, split: str, names: tuple[str, ...], result: dict[str, float | int]
+) -> None:
+    scores = ", ".join(
+        f"{name} {result[name]:.4f} (majority class {result[f'majority_{name}']:.4f})"
+        for name in names
+    )
+    print(f"{variant} on {split} (n={result['n']}): {scores}")
+    if result["collapsed"]:
+        print(f"WARNING: one class takes {result['top_answer_pct']:.1f} % of the predictions")
+
+
+if __name__ == "__main__":
+    run_stage(evaluate)

@@ -1,0 +1,198 @@
+"""Fine-tune a pretrained model on a task; the same seed gives the same weights on one machine."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from stages import tasks
+from stages.measure.accuracy import score
+from stages.models import pretrained
+from stages.models.artifact import RECIPE, Recipe
+from stages.models.classifier import model_inputs
+from stages.models.tokens import encode
+from stages.plumbing import paths
+from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.files import new_folder, sha256, write_json, write_text
+from stages.plumbing.params import Finetune, load_params
+from stages.tasks import Task
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+# Checkpoints of unfinished trainings; outside the outs, which DVC empties before each run.
+UNFINISHED = Path(".training")
+FINISHED_WRITING = "complete"
+
+
+def finetune(task: str) -> None:
+    """Write models/<task>/finetuned/, metrics/<task>/finetune.json and the training curve."""
+    recipe = load_params().finetune[task]
+    definition = tasks.get(task)
+    source = pretrained.resolve(recipe.checkpoint or recipe.model)
+    model, tokenizer = pretrained.load(source, definition.labels, recipe.seed)
+    if recipe.max_length > tokenizer.model_max_length:
+        raise UserError(
+            f"finetune.{task}.max_length is {recipe.max_length}, but {recipe.model} takes at most "
+            f"{tokenizer.model_max_length} tokens; lower it"
+        )
+    rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
+    inputs = model_inputs(model, tokenizer.model_input_names)
+    encoded = {
+        name: with_labels(encode(tokenizer, definition, frame, recipe.max_length), frame, inputs)
+        for name, frame in rows.items()
+    }
+    unfinished = UNFINISHED / task
+    trainer = make_trainer(model, tokenizer, recipe, encoded, definition, unfinished)
+    trains = not recipe.checkpoint and recipe.epochs > 0
+    if trains:
+        keep_only_own_checkpoints(unfinished, fingerprint(task, recipe))
+        trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
+    history = trainer.state.log_history if trains else []
+    output = trainer.predict(encoded["validation"])
+    result = score(definition.metrics, rows["validation"]["label"].to_numpy(), output.predictions)
+
+    with new_folder(paths.checkpoint(task)) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        facts = Recipe(
+            task=task,
+            model=recipe.checkpoint or recipe.model,
+            weights=source.weights,
+            max_length=recipe.max_length,
+            inputs=inputs,
+        )
+        write_text(folder / RECIPE, facts.model_dump_json(indent=2) + "\n")
+    write_curve(paths.REPORTS / task / "training", history)
+    write_json(
+        paths.METRICS / task / "finetune.json",
+        {"model": facts.model, "weights": facts.weights, "trained": int(trains)}
+        | {"parameters": sum(p.numel() for p in model.parameters()), "validation": result},
+    )
+    shutil.rmtree(unfinished, ignore_errors=True)
+    report(definition, source.weights, result)
+
+
+def with_labels(
+    encoded: list[dict[str, list[int]]], rows: pd.DataFrame, inputs: list[str]
+) -> list[dict[str, Any]]:
+    labels = rows["label"].tolist()
+    return [
+        {name: tokens[name] for name in inputs} | {"labels": label}
+        for tokens, label in zip(encoded, labels, strict=True)
+    ]
+
+
+def make_trainer(
+    model: Any,
+    tokenizer: Any,
+    recipe: Finetune,
+    encoded: dict[str, list[dict[str, Any]]],
+    task: Task,
+    unfinished: Path,
+) -> "Trainer":
+    from transformers import (
+        DataCollatorWithPadding,
+        Trainer,
+        TrainerCallback,
+        TrainerControl,
+        TrainerState,
+        TrainingArguments,
+    )
+
+    class MarkComplete(TrainerCallback):
+        """A checkpoint without this mark was cut off by a kill and is not resumed from."""
+
+        def on_save(
+            self, args: Any, state: TrainerState, control: TrainerControl, **_: Any
+        ) -> None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_text(folder / FINISHED_WRITING, "")
+
+    def compute_metrics(prediction: Any) -> dict[str, float]:
+        result = score(task.metrics, prediction.label_ids, prediction.predictions)
+        return {name: result[name] for name in task.metrics}
+
+    arguments = TrainingArguments(
+        output_dir=str(unfinished),
+        num_train_epochs=recipe.epochs,
+        max_steps=recipe.max_steps,
+        learning_rate=recipe.learning_rate,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=32,
+        warmup_steps=recipe.warmup_ratio,  # below 1 it is a share of all steps
+        weight_decay=recipe.weight_decay,
+        seed=recipe.seed,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_steps=20,
+        dataloader_pin_memory=False,
+        report_to=[],
+        log_level="error",
+    )
+    return Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=encoded["train"],
+        eval_dataset=encoded["validation"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=[MarkComplete()],
+    )
+
+
+def fingerprint(task: str, recipe: Finetune) -> str:
+    """What an unfinished training must share with this one to be continued."""
+    data = {name: sha256(paths.split(task, name)) for name in ("train", "validation")}
+    text = json.dumps([recipe.model_dump(), data, sha256(Path(__file__))], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def keep_only_own_checkpoints(unfinished: Path, wanted: str) -> None:
+    mark = unfinished / "fingerprint"
+    if not mark.exists() or mark.read_text() != wanted:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_text(mark, wanted)
+
+
+def last_checkpoint(unfinished: Path) -> str | None:
+    found = sorted(
+        (mark.parent for mark in unfinished.glob(f"checkpoint-*/{FINISHED_WRITING}")),
+        key=lambda folder: int(folder.name.removeprefix("checkpoint-")),
+    )
+    if found:
+        print(f"finetune: continuing from step {found[-1].name.removeprefix('checkpoint-')}")
+    return str(found[-1]) if found else None
+
+
+def write_curve(folder: Path, history: list[dict[str, float]]) -> None:
+    """training/loss.csv (step, loss) and training/validation.csv (epoch, loss, metrics)."""
+    loss = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "step")
+    validation = [
+        {name.removeprefix("eval_"): value for name, value in entry.items() if name not in skipped}
+        for entry in history
+        if "eval_loss" in entry
+    ]
+    with new_folder(folder) as partial:
+        pd.DataFrame(loss, columns=["step", "loss"]).to_csv(partial / "loss.csv", index=False)
+        frame = pd.DataFrame(validation) if validation else pd.DataFrame(columns=["epoch", "loss"])
+        frame.to_csv(partial / "validation.csv", index=False)
+
+
+def report(task: Task, weights: str, result: dict[str, float | int]) -> None:
+    headline = task.metrics[0]
+    line = f"{task.name}: validation {headline} {result[headline]:.4f}, always answering the "
+    line += f"majority class {result[f'majority_{headline}']:.4f}"
+    print(line + (" (random weights)" if weights == "random" else ""))
+    if result["collapsed"]:
+        print(f"WARNING: one class takes {result['top_answer_pct']:.1f} % of the predictions")
+
+
+if __name__ == "__main__":
+    run_stage(finetune)

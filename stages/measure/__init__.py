@@ -1,0 +1,1 @@
+"""How good, how big, how fast: pure functions where possible."""

@@ -1,0 +1,57 @@
+"""What a timing belongs to: CPU, instruction set, cores and library versions of this machine."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "onnxruntime")
+
+
+def describe() -> dict[str, str | int]:
+    """The same on every call on one machine: no load, no clock, no free memory."""
+    return {
+        "cpu": cpu_name(),
+        "instruction_set": instruction_set(),
+        "cores": all_threads(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    } | {name: installed(name) for name in LIBRARIES}
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def all_threads() -> int:
+    """What `threads: all` means: the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpuinfo(key: str) -> str:
+    path = Path("/proc/cpuinfo")
+    if path.exists():
+        for line in path.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name.strip() == key:
+                return value.strip()
+    return ""
+
+
+def cpu_name() -> str:
+    return cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def instruction_set() -> str:
+    """Decides both the speed and, through u8 x s8 saturation, the answers of int8 kernels."""
+    import torch
+
+    capability = torch.backends.cpu.get_cpu_capability().lower()
+    vnni = {"avx512_vnni", "avx_vnni"} & set(cpuinfo("flags").split())
+    return f"{capability}+vnni" if vnni else capability

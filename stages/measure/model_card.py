@@ -1,0 +1,92 @@
+"""The README.md of an export: what it is, how good, how fast, how to load it."""
+
+from typing import Any
+
+from stages.models.artifact import Manifest
+from stages.plumbing import paths
+from stages.plumbing.files import read_json
+from stages.tasks import Task
+
+
+def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
+    """Markdown with a YAML head, as model hubs read it."""
+    recipe, headline = manifest.recipe, task.metrics[0]
+    environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
+    row = read_json(paths.metric(task.name, "compare", manifest.variant))
+    lines = [
+        "---",
+        f"base_model: {recipe.model}",
+        "pipeline_tag: text-classification",
+        f"tags: [quantization, {manifest.variant}]",
+        "---",
+        f"# {task.name}, {manifest.variant}",
+        "",
+        task.description,
+        "",
+        f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights), stored and run as "
+        f"`{manifest.variant}` with {row['quantized_ops']} quantized operators. "
+        f"Answers: {', '.join(f'{i} = {text}' for i, text in enumerate(task.labels))}.",
+        "",
+    ]
+    if recipe.weights == "random":
+        lines += ["**The weights started random: use this for speed and size only.**", ""]
+    lines += ["## Accuracy", "", f"| split | n | {headline} (95 % interval) | loss against fp32 |"]
+    lines.append("|---|---|---|---|")
+    for prefix, split in (("", "validation"), ("test_", "test")):
+        if f"{prefix}n" in row:
+            lines.append(
+                f"| {split} | {row[f'{prefix}n']} | {row[f'{prefix}{headline}']:.4f} "
+                f"({row[f'{prefix}{headline}_low']:.4f} to {row[f'{prefix}{headline}_high']:.4f}) "
+                f"| {row[f'{prefix}{headline}_drop_points']:+.2f} points "
+                f"({row[f'{prefix}{headline}_drop_low']:+.2f} to "
+                f"{row[f'{prefix}{headline}_drop_high']:+.2f}) |"
+            )
+    lines += [
+        "",
+        f"Always answering the majority class scores {row[f'majority_{headline}']:.4f} on "
+        f"validation. Verdict against fp32: {row['verdict']}.",
+        "",
+        "## Latency and size",
+        "",
+        f"Batch 1, first thread count: p50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms, "
+        f"{row['speedup_p90']:.2f} times as fast as fp32 in the same run, without tokenization, "
+        f"measured on the variant before export. Weights: {row['size_mb']:.1f} MB, "
+        f"{row['size_ratio']:.2f} times smaller than fp32.",
+        "",
+        "Environment: " + ", ".join(f"{key} {value}" for key, value in environment.items()) + ".",
+        "",
+        "## Files",
+        "",
+    ]
+    for file, facts in metrics["parity"].items():
+        lines.append(
+            f"- `{file[::-1].replace('_', '.', 1)[::-1]}`: {facts['size_mb']:.1f} MB; "
+            f"{facts['agreement_pct']:.2f} % of the validation answers as the variant, largest "
+            f"logit difference {facts['max_difference']:.2g}; {headline} {facts[headline]:.4f}"
+        )
+    order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
+    texts = ", ".join(f'"{column}"' for column in task.text_columns)
+    lines += [
+        "- `manifest.json`: sha256 of every file, labels, inputs, library versions",
+        "",
+        "## How to load",
+        "",
+        "```python",
+        "import torch",
+        "from transformers import AutoTokenizer",
+        "",
+        'tokenizer = AutoTokenizer.from_pretrained(".")',
+        'model = torch.jit.load("model.pt")',
+        f"batch = tokenizer({texts}, truncation=True, max_length={recipe.max_length}, "
+        'return_tensors="pt")',
+        f"logits = model({order})",
+        "```",
+        "",
+        "## Data and licence",
+        "",
+        f"{task.name}: {data['splits']['train']['rows']} training rows, from a {data['source']}. "
+        f"Licence of the data: {data['licence']}. The licence of the base model applies to the "
+        "weights.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,133 @@
+"""Is the small model as good? Paired statistics of two models on the same rows.
+
+A classification metric depends on the rows only through how many fall into each cell (true label,
+first model's answer, second model's answer). Resampling rows with replacement is therefore one
+multinomial draw over the cells, and 10,000 resamples take milliseconds.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A bootstrap percentile interval, in the units of the statistic."""
+
+    low: float
+    high: float
+
+
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """F1 of class 1; `confusion` has shape (..., 2, 2), true label first."""
+    hits = confusion[..., 1, 1]
+    total = 2 * hits + confusion[..., 0, 1] + confusion[..., 1, 0]
+    return np.divide(2 * hits, total, out=np.zeros(hits.shape), where=total > 0)
+
+
+def weighted_f1(confusion: np.ndarray) -> np.ndarray:
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
+    support, answered = confusion.sum(-1), confusion.sum(-2)
+    total = support + answered
+    per_class = np.divide(2 * hits, total, out=np.zeros(hits.shape), where=total > 0)
+    result: np.ndarray = (per_class * support).sum(-1) / support.sum(-1)
+    return result
+
+
+def accuracy(confusion: np.ndarray) -> np.ndarray:
+    result: np.ndarray = np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
+    return result
+
+
+def matthews(confusion: np.ndarray) -> np.ndarray:
+    """Gorodkin's form for any number of classes; 0 for a constant answer."""
+    confusion = confusion.astype(float)
+    rows, support, answered = confusion.sum((-2, -1)), confusion.sum(-1), confusion.sum(-2)
+    covariance = np.trace(confusion, axis1=-2, axis2=-1) * rows - (support * answered).sum(-1)
+    spread = (rows**2 - (answered**2).sum(-1)) * (rows**2 - (support**2).sum(-1))
+    return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(covariance), where=spread > 0)
+
+
+# The metrics of stages/measure/accuracy.py on whole stacks of confusion matrices.
+ON_CONFUSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "f1": f1,
+    "weighted_f1": weighted_f1,
+    "accuracy": accuracy,
+    "matthews": matthews,
+}
+
+
+def resampled_cells(
+    labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: int, samples: int
+) -> np.ndarray:
+    """Counts of shape (samples, true label, first answer, second answer)."""
+    cell = (labels * classes + first) * classes + second
+    observed = np.bincount(cell, minlength=classes**3)
+    random = np.random.default_rng(SEED)
+    drawn = random.multinomial(len(labels), observed / len(labels), size=samples)
+    return drawn.reshape(samples, classes, classes, classes)
+
+
+def interval(values: np.ndarray, confidence: float) -> Interval:
+    tail = 50 * (1 - confidence)
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return Interval(float(low), float(high))
+
+
+def metric_interval(
+    metric: str,
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: int,
+    samples: int,
+    confidence: float,
+) -> Interval:
+    """Bootstrap interval of one model's metric (a share, not points)."""
+    cells = resampled_cells(labels, predicted, predicted, classes, samples)
+    return interval(ON_CONFUSIONS[metric](cells.sum(axis=3)), confidence)
+
+
+def paired_drop_interval(
+    metric: str,
+    labels: np.ndarray,
+    reference: np.ndarray,
+    variant: np.ndarray,
+    classes: int,
+    samples: int,
+    confidence: float,
+) -> Interval:
+    """Bootstrap interval of `metric(reference) - metric(variant)` in points (hundredths).
+
+    Args:
+        labels, reference, variant: shape (n,), integers: the truth and both models' answers.
+    """
+    cells = resampled_cells(labels, reference, variant, classes, samples)
+    score = ON_CONFUSIONS[metric]
+    drops = score(cells.sum(axis=3)) - score(cells.sum(axis=2))
+    return interval(100 * drops, confidence)
+
+
+def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
+    """Exact two-sided p that two models are equally often right (McNemar 1947, binomial form).
+
+    Args:
+        first_right, second_right: shape (n,), bool: was each model right on each row?
+    """
+    only_first = int((first_right & ~second_right).sum())
+    only_second = int((~first_right & second_right).sum())
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+
+
+def verdict(drop: Interval, budget: float) -> str:
+    """Whether a drop of a metric is known to lie within a budget, both in points."""
+    if drop.high <= budget:
+        return "within budget"
+    if drop.low > budget:
+        return "over budget"
+    return "undecided at this n"

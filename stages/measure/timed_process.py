@@ -1,0 +1,111 @@
+"""A variant in a process of its own, timed from within, driven from outside over its pipes.
+
+The parent (`TimedProcess`) sends one JSON line per request, the child answers with one. A child
+that waits for its next request sleeps in `readline`, so it takes no time from the one being timed.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from stages.plumbing.command import UserError
+
+
+class TimedProcess:
+    """The parent's end. Use as a context manager; leaving it ends the child."""
+
+    def __init__(self, variant: str, artifact: Path, threads: int, batches: Path) -> None:
+        """Start the child and wait until the variant is loaded.
+
+        Args:
+            batches: .npz of padded batches, see `save_batches`.
+
+        Raises:
+            UserError: the child did not come up, or runs with another number of threads.
+        """
+        command = [sys.executable, "-m", "stages.measure.timed_process"]
+        command += [variant, str(artifact), str(threads), str(batches)]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+        self.name = f"{variant} with {threads} thread{'s' if threads > 1 else ''}"
+        self.child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        answer = self.answer()
+        if answer["threads"] != threads:
+            self.close()
+            raise UserError(f"{self.name}: torch runs with {answer['threads']} threads instead")
+
+    def milliseconds(self, keys: list[str]) -> list[float]:
+        """Run the batches of these names one after the other; milliseconds of each call."""
+        assert self.child.stdin is not None
+        self.child.stdin.write(json.dumps(keys) + "\n")
+        self.child.stdin.flush()
+        times: list[float] = self.answer()
+        return times
+
+    def answer(self) -> Any:
+        assert self.child.stdout is not None
+        line = self.child.stdout.readline()
+        if not line:
+            raise UserError(f"{self.name}: the timed process ended with {self.child.wait()}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the child and collect it, whatever state it is in."""
+        self.child.communicate()
+
+    def __enter__(self) -> "TimedProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def save_batches(batches: dict[str, dict[str, Any]], target: Path) -> None:
+    """Write batches (name -> input name -> int64 array) for the child."""
+    import numpy as np
+
+    arrays = {f"{key}/{name}": a for key, batch in batches.items() for name, a in batch.items()}
+    with target.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
+    """The child: load, say with how many threads, then time what is asked for until stdin ends."""
+    # What a library prints must not be taken for an answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    import numpy as np
+    import torch
+
+    from stages import variants
+
+    torch.set_num_threads(int(threads))
+    torch.set_num_interop_threads(1)
+    predict = variants.get(variant).load(Path(artifact))
+    loaded: dict[str, dict[str, Any]] = {}
+    with np.load(batches) as arrays:
+        for key in arrays:
+            name, _, argument = key.partition("/")
+            loaded.setdefault(name, {})[argument] = arrays[key]
+    print(json.dumps({"threads": torch.get_num_threads()}), file=answers, flush=True)
+    for line in sys.stdin:
+        times = []
+        for key in json.loads(line):
+            start = time.perf_counter()
+            predict(loaded[key])
+            times.append(1000 * (time.perf_counter() - start))
+        print(json.dumps(times), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -1,0 +1,1 @@
+"""What variants are made of: pretrained checkpoints, tokens, artifacts, the torch adapter."""

@@ -1,0 +1,94 @@
+"""The folder `models/<task>/<variant>/`: everything needed to load a variant, and a manifest."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from stages.plumbing.command import UserError
+from stages.plumbing.files import read_json, sha256, write_json
+
+MANIFEST = "manifest.json"
+RECIPE = "recipe.json"
+WEIGHTS = "model.safetensors"
+
+
+class Recipe(BaseModel):
+    """What `finetune` leaves beside its weights, for every later stage.
+
+    Attributes:
+        model: the name in params.yaml.
+        weights: `pretrained` or `random`.
+        max_length: tokens that a row was cut to in training.
+        inputs: names of the arrays that the model reads.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    task: str
+    model: str
+    weights: str
+    max_length: int
+    inputs: list[str]
+
+
+class Manifest(BaseModel):
+    """What an artifact is.
+
+    Attributes:
+        parameters: `quantize.<variant>` as it was built.
+        sha256: file name -> checksum, of every other file in the folder.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    format: int = 1
+    variant: str
+    recipe: Recipe
+    parameters: dict[str, Any]
+    sha256: dict[str, str]
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(folder)): sha256(path) for path in files if path.name != MANIFEST}
+
+
+def read_recipe(checkpoint: Path) -> Recipe:
+    return Recipe.model_validate(read_json(checkpoint / RECIPE))
+
+
+def write_manifest(folder: Path, variant: str, recipe: Recipe, parameters: dict[str, Any]) -> None:
+    manifest = Manifest(
+        variant=variant,
+        recipe=recipe,
+        parameters=parameters,
+        sha256=checksums(folder),
+    )
+    write_json(folder / MANIFEST, manifest.model_dump())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of an artifact; its files are not checked (see `verify`).
+
+    Raises:
+        UserError: no artifact there.
+    """
+    if not (folder / MANIFEST).exists():
+        raise UserError(f"{folder} holds no artifact; run 'dvc repro' (or 'dvc pull') first")
+    return Manifest.model_validate(read_json(folder / MANIFEST))
+
+
+def verify(folder: Path) -> Manifest:
+    """Compare every file of an artifact with its manifest.
+
+    Raises:
+        UserError: a file is missing or was altered.
+    """
+    manifest = read_manifest(folder)
+    found = checksums(folder)
+    for name, expected in manifest.sha256.items():
+        if found.get(name) != expected:
+            state = "is missing" if name not in found else "was altered"
+            raise UserError(f"{folder / name} {state}; run 'dvc checkout' to restore it")
+    return manifest

@@ -1,0 +1,128 @@
+"""torch.ao's dynamic quantization of Linear layers: the one place that imports it.
+
+torch.ao.quantization is deprecated in favour of torchao, which has no CPU kernels to match it yet;
+when torch drops it, this file is what must change. Storage is ours: safetensors, no pickle.
+"""
+
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from stages.plumbing.command import UserError, nearest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from torch.ao.nn.quantized.dynamic import Linear as QuantizedLinear
+    from torch.ao.quantization import quantize_dynamic
+
+
+def use_engine(engine: str) -> None:
+    """Choose the library that packs and multiplies the int8 weights.
+
+    Raises:
+        UserError: this build of torch lacks the engine.
+    """
+    supported = [name for name in torch.backends.quantized.supported_engines if name != "none"]
+    if engine not in supported:
+        raise UserError(
+            f"the quantized engine '{engine}' is not in this build of torch; "
+            f"{nearest(engine, supported)}"
+        )
+    torch.backends.quantized.engine = engine
+
+
+def quantize_linears(module: nn.Module) -> nn.Module:
+    """Linear -> int8 weights (per tensor, symmetric), activations quantized at run time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantized: nn.Module = quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+    return quantized
+
+
+def quantized_linears(module: nn.Module) -> dict[str, QuantizedLinear]:
+    found = module.named_modules()
+    return {name: child for name, child in found if isinstance(child, QuantizedLinear)}
+
+
+def save(module: nn.Module, target: Path) -> None:
+    """Write int8 weights as int8, with their float64 scale; everything else as it is."""
+    tensors: dict[str, Tensor] = {}
+    linears = quantized_linears(module)
+    for name, linear in linears.items():
+        weight = linear.weight()
+        tensors[f"{name}.weight"] = weight.int_repr()
+        tensors[f"{name}.weight_scale"] = torch.tensor(weight.q_scale(), dtype=torch.float64)
+        tensors[f"{name}.weight_zero_point"] = torch.tensor(weight.q_zero_point())
+        if linear.bias() is not None:
+            tensors[f"{name}.bias"] = linear.bias()
+    for name, value in module.state_dict().items():
+        if not belongs_to(name, linears) and isinstance(value, Tensor):
+            tensors[name] = value.contiguous()
+    save_file(tensors, target)
+
+
+def load(architecture: nn.Module, source: Path) -> nn.Module:
+    """Fill `architecture` (an FP32 module with any weights) from what `save` wrote."""
+    module = quantize_linears(architecture)
+    tensors = load_file(source)
+    linears = quantized_linears(module)
+    state = module.state_dict()
+    others = {name for name in state if not belongs_to(name, linears)}
+    for name in linears:
+        weight = torch._make_per_tensor_quantized_tensor(
+            tensors.pop(f"{name}.weight"),
+            tensors.pop(f"{name}.weight_scale").item(),
+            int(tensors.pop(f"{name}.weight_zero_point").item()),
+        )
+        packed = (weight, tensors.pop(f"{name}.bias", None))
+        state[f"{name}._packed_params._packed_params"] = packed
+    if others != set(tensors):
+        raise UserError(
+            f"{source} does not fit its config.json: they differ in "
+            f"{sorted(others ^ set(tensors))[:3]}; run 'dvc repro' to build it anew"
+        )
+    state.update(tensors)  # not `|`, which would lose the versions that torch keeps in it
+    module.load_state_dict(state)
+    return module
+
+
+def belongs_to(key: str, linears: dict[str, QuantizedLinear]) -> bool:
+    return any(key.startswith(f"{name}.") for name in linears)
+
+
+class OnnxDynamicLinear(nn.Module):
+    """One int8 Linear in ONNX's own operators, with the artifact's own weights.
+
+    Activations get 7 bits (0..127), as torch's default does: u8 x s8 products of 8-bit activations
+    saturate in the int16 sums of CPUs without VNNI. Only for export: Python gets zeros from it.
+    """
+
+    def __init__(self, linear: QuantizedLinear) -> None:
+        super().__init__()
+        weight = linear.weight()
+        self.weight_scale = float(weight.q_scale())
+        self.register_buffer("weight", weight.int_repr().t().contiguous())
+        self.register_buffer("bias", linear.bias().detach())
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, high = x.min().clamp(max=0.0), x.max().clamp(min=0.0)
+        scale = ((high - low) / 127.0).clamp(min=torch.finfo(torch.float32).eps)
+        zero_point = torch.round(-low / scale).clamp(0, 127)
+        activations = (torch.round(x / scale) + zero_point).clamp(0, 127).to(torch.uint8)
+        product = torch.onnx.ops.symbolic(
+            "MatMulInteger",
+            (activations, self.weight, zero_point.to(torch.uint8)),
+            dtype=torch.int32,
+            shape=(*x.shape[:-1], self.weight.shape[1]),
+        )
+        return product.to(torch.float32) * (scale * self.weight_scale) + self.bias
+
+
+def with_onnx_linears(module: nn.Module) -> nn.Module:
+    """Replace the int8 Linears in place by their ONNX form."""
+    for name, linear in quantized_linears(module).items():
+        module.set_submodule(name, OnnxDynamicLinear(linear))
+    return module

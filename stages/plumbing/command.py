@@ -1,0 +1,61 @@
+"""How every stage is started and how it fails: one clear line on stderr, exit code 2."""
+
+import argparse
+import errno
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Bad input. The message says what is wrong, which value, and how to fix it, in one line."""
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A remedy for an unknown name: the closest known one if any is close, then all of them."""
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"did you mean '{close[0]}'? " if close else ""
+    return f"{guess}known: {', '.join(sorted(known))}"
+
+
+def run_stage(stage: Callable[..., None]) -> None:
+    """Run `stage`, its positional parameters (all strings) taken from the command line.
+
+    Exits with 2 and one line on stderr for `UserError` and for a full disk; any other exception
+    is a fault of this project and keeps its traceback.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    name = inspect.getmodule(stage).__spec__.name  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=stage.__doc__)
+    for parameter in inspect.signature(stage).parameters.values():
+        parser.add_argument(parameter.name)
+    try:
+        stage(**vars(parser.parse_args()))
+    except UserError as error:
+        fail(name, str(error))
+    except Exception as error:
+        if is_disk_full(error):
+            fail(name, f"the disk that holds {os.getcwd()} is full: free some space and run again")
+        raise
+
+
+def fail(stage: str, message: str) -> None:
+    one_line = " ".join(message.split())
+    print(f"{stage.removeprefix('stages.')}: {one_line}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Libraries wrap ENOSPC in their own exceptions, some of them only as text."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        if "No space left on device" in str(error):
+            return True
+        if "PytorchStreamWriter failed" in str(error):  # torch.save does not say why
+            return True
+        error = error.__cause__ or error.__context__
+    return False

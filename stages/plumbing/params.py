@@ -1,0 +1,154 @@
+"""params.yaml as types. Unknown keys and wrong types are errors that name the nearest valid key."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from stages import tasks, variants
+from stages.plumbing.command import UserError, nearest
+from stages.plumbing.section import Section
+
+PARAMS_FILE = Path("params.yaml")
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class DownloadGlue(Section):
+    sources: Annotated[list[Literal["mirror", "hub", "site"]], Field(min_length=1)]
+    mirror: str = ""
+
+
+class Finetune(Section):
+    """One task's recipe."""
+
+    model: str
+    checkpoint: str = ""
+    max_length: int = Field(128, ge=4)
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(5e-5, gt=0)
+    epochs: float = Field(3, ge=0)
+    max_steps: int = -1
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    seed: int = Field(42, ge=0)
+
+
+class Evaluate(Section):
+    batch_size: int = Field(32, ge=1)
+    padding: Literal["longest", "max_length"] = "longest"
+
+
+class Latency(Section):
+    threads: Annotated[list[Annotated[int, Field(ge=1)] | Literal["all"]], Field(min_length=1)]
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    # A p90 needs 64 samples at 99 % confidence (MLPerf LoadGen's rule), so fewer are refused.
+    queries: int = Field(192, ge=64)
+    rounds: int = Field(3, ge=1)
+    warmup: int = Field(10, ge=0)
+    padding: Literal["longest", "max_length"] = "longest"
+
+
+class Compare(Section):
+    max_f1_drop_points: float = Field(1.0, ge=0)
+    bootstrap_samples: int = Field(10_000, ge=100)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+
+
+class Export(Section):
+    variant: str
+
+
+class Params(Section):
+    tasks: Annotated[list[str], Field(min_length=1)]
+    download_glue: DownloadGlue
+    finetune: dict[str, Finetune]
+    quantize: dict[str, dict[str, Any]]
+    evaluate: Evaluate
+    latency: Latency
+    compare: Compare
+    export: Export
+
+    def variant(self, name: str) -> Section:
+        """The validated parameters of one variant."""
+        return parse(variants.get(name).Params, self.quantize[name], f"quantize.{name}")
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check the whole file, so that a typo is found before the first stage, not the last.
+
+    Raises:
+        UserError: missing or broken file, unknown key, wrong type, unknown task or variant.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing: run from the folder that holds dvc.yaml") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    params = parse(Params, raw, "")
+    for task in params.tasks:
+        tasks.get(task)
+        if task not in params.finetune:
+            raise UserError(
+                f"{path}: task '{task}' has no recipe; add a section finetune.{task}, "
+                f"for example 'finetune: {{{task}: {{model: minilm-l6}}}}'"
+            )
+    for name in params.quantize:
+        params.variant(name)
+    if variants.REFERENCE not in params.quantize:
+        raise UserError(
+            f"{path}: 'quantize' lacks '{variants.REFERENCE}', which every variant is compared "
+            f"with; add the line '{variants.REFERENCE}: {{}}' under it"
+        )
+    if params.export.variant not in params.quantize:
+        raise UserError(
+            f"{path}: export.variant is '{params.export.variant}', which is not listed under "
+            f"'quantize'; {nearest(params.export.variant, list(params.quantize))}"
+        )
+    return params
+
+
+def parse(model: type[Model], raw: Any, where: str) -> Model:
+    """Validate `raw`; the first problem becomes one line.
+
+    Raises:
+        UserError: names the key, the value, and the nearest valid key or the expected type.
+    """
+    try:
+        return model.model_validate({} if raw is None else raw)
+    except ValidationError as error:
+        # A misspelt key is also a missing one; the misspelling is what the user must see.
+        problem = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
+    path = [where] if where else []
+    path += [str(part) for part in problem["loc"] if not is_union_branch(part)]
+    key = ".".join(path)
+    if problem["type"] == "extra_forbidden":
+        siblings = fields_at(model, problem["loc"][:-1])
+        raise UserError(
+            f"{PARAMS_FILE}: unknown key '{key}'; {nearest(str(problem['loc'][-1]), siblings)}"
+        )
+    if problem["type"] == "missing":
+        raise UserError(f"{PARAMS_FILE}: key '{key}' is missing; add it")
+    raise UserError(f"{PARAMS_FILE}: {key or 'the file'} is {problem['input']!r}: {problem['msg']}")
+
+
+def is_union_branch(part: int | str) -> bool:
+    """pydantic puts the tried type of a union into the error's location; users need no such."""
+    return isinstance(part, str) and ("constrained" in part or "literal" in part or part == "int")
+
+
+def fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Field names of the model that `location` (a pydantic error's path) ends in."""
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            arguments = getattr(annotation, "__args__", ())
+            found = [a for a in (annotation, *arguments) if is_model(a)]
+            if found:
+                model = found[0]
+    return list(model.model_fields)
+
+
+def is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

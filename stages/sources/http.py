@@ -1,0 +1,87 @@
+"""One download: resumed after a break, complete and verified before it gets its name."""
+
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from stages.plumbing.command import UserError
+from stages.plumbing.files import partial_name, sha256
+from stages.sources import Unavailable
+
+CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 4, 30, 3
+
+
+def download(url: str, target: Path, pinned_sha256: str = "", token: str = "") -> Path:
+    """Fetch `url` into `target`, continuing `target.partial` where an earlier try broke off.
+
+    Raises:
+        Unavailable: no connection, or the server does not offer the file.
+        UserError: the server keeps breaking off, or the bytes do not match `pinned_sha256`.
+    """
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for _ in range(ATTEMPTS):
+            try:
+                if fetch_rest(url, target, token):
+                    break
+            except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout):
+                continue  # broke off; what arrived is kept and continued
+            except requests.exceptions.RequestException as error:
+                raise Unavailable(f"{host(url)}: {type(error).__name__}") from None
+        else:
+            raise UserError(
+                f"{url} broke off {ATTEMPTS} times; the part that arrived is kept, "
+                "run again to continue"
+            )
+    if pinned_sha256 and sha256(target) != pinned_sha256:
+        found = sha256(target)
+        target.unlink()
+        raise UserError(
+            f"wrong checksum for {url}: sha256 is {found}, expected {pinned_sha256}; "
+            "the file was removed, run again to download it anew"
+        )
+    return target
+
+
+def fetch_rest(url: str, target: Path, token: str) -> bool:
+    """One request for what is still missing. True once `target` is complete and in place."""
+    partial = partial_name(target)
+    have = partial.stat().st_size if partial.exists() else 0
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    timeout = (CONNECT_SECONDS, READ_SECONDS)
+    with requests.get(url, headers=headers, stream=True, timeout=timeout) as reply:
+        if reply.status_code == 416:  # the part is longer than the file: not ours, start over
+            partial.unlink()
+            return False
+        if reply.status_code >= 400:
+            raise Unavailable(f"{host(url)}: HTTP {reply.status_code} for {url}")
+        resumed = reply.status_code == 206
+        have = have if resumed else 0
+        missing = int(reply.headers.get("Content-Length", -1))
+        total = have + missing if missing >= 0 else None
+        with (
+            partial.open("ab" if resumed else "wb") as file,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name) as bar,
+        ):
+            for chunk in reply.iter_content(1 << 16):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and partial.stat().st_size != total:
+        return False
+    partial.rename(target)
+    return True
+
+
+def answers(url: str) -> bool:
+    """Whether anything answers at `url` within a few seconds."""
+    try:
+        return requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True).status_code < 400
+    except requests.exceptions.RequestException:
+        return False
+
+
+def host(url: str) -> str:
+    return url.split("/")[2]

@@ -1,0 +1,64 @@
+"""Movie-review sentences with human ratings, from a package on PyPI: the task that needs no hub.
+
+Source: Hutto & Gilbert (2014), the data behind VADER: 10,605 sentences of rotten.tomatoes.com, each
+rated by 20 people from -4 to +4. The 37 whose mean rating is exactly 0 are neither class and are
+left out, as is the second copy of each repeated sentence (it could stand in two splits).
+"""
+
+import hashlib
+import io
+import tarfile
+
+import pandas as pd
+
+from stages.sources.pypi import fetch_package
+from stages.tasks import Fetched, Settings, Task
+
+REQUIREMENT = "vaderSentiment==3.3.2"
+FILENAME = "vaderSentiment-3.3.2.tar.gz"
+SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
+INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
+RATINGS = "movieReviewSnippets_GroundTruth.txt"
+# Cumulative shares of each class; a sentence's place is fixed by the checksum of its id.
+SPLITS = (("test", 0.1), ("validation", 0.2), ("train", 1.0))
+
+
+def fetch(settings: Settings) -> Fetched:
+    package = fetch_package(REQUIREMENT, FILENAME, SHA256)
+    with tarfile.open(package) as outer:
+        inner = outer.extractfile(f"{FILENAME.removesuffix('.tar.gz')}/{INNER}")
+        assert inner is not None
+        with tarfile.open(fileobj=io.BytesIO(inner.read())) as archive:
+            member = next(name for name in archive.getnames() if name.endswith(f"/{RATINGS}"))
+            table = archive.extractfile(member)
+            assert table is not None
+            text = table.read().decode("utf-8")
+    cells = [line.rstrip("\r").split("\t") for line in text.split("\n") if line.strip()]
+    rows = pd.DataFrame(cells, columns=["id", "rating", "sentence"]).astype({"rating": float})
+    rows = rows[rows["rating"] != 0].drop_duplicates("sentence")
+    rows["label"] = (rows.pop("rating") > 0).astype(int)
+    return Fetched(split(rows), "package", {FILENAME: SHA256})
+
+
+def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """A stratified split that no library version or seed can change."""
+    order = rows["id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
+    rows = rows.iloc[order.argsort()]
+    place = rows.groupby("label").cumcount() / rows.groupby("label")["id"].transform("size")
+    splits, start = {}, 0.0
+    for name, end in SPLITS:
+        splits[name] = rows[(place >= start) & (place < end)].reset_index(drop=True)
+        start = end
+    return splits
+
+
+TASK = Task(
+    name="movie_reviews",
+    text_columns=("sentence",),
+    labels=("negative", "positive"),
+    metrics=("f1", "accuracy"),
+    licence="MIT (vaderSentiment); the sentences are excerpts of published reviews",
+    description="Is a movie-review sentence positive or negative?",
+    fetch=fetch,
+    reachable=lambda settings: True,
+)

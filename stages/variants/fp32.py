@@ -1,0 +1,39 @@
+"""The reference: the fine-tuned model as it is, in 32-bit floating point."""
+
+import shutil
+from pathlib import Path
+
+from stages.models.artifact import WEIGHTS, read_manifest
+from stages.models.storage import tensor_bytes
+from stages.models.tokens import Predict
+from stages.plumbing.section import Section
+from stages.variants import Source
+
+__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+
+
+class Params(Section):
+    pass
+
+
+def build(source: Source, folder: Path, params: Section) -> None:
+    shutil.copyfile(source.checkpoint / WEIGHTS, folder / WEIGHTS)
+
+
+def load(artifact: Path) -> Predict:
+    from stages.models.classifier import load_checkpoint, predictor
+
+    return predictor(load_checkpoint(artifact))
+
+
+def count_quantized(artifact: Path) -> int:
+    return 0
+
+
+def export(artifact: Path, folder: Path) -> list[str]:
+    from stages.models.classifier import load_checkpoint, write_onnx, write_torchscript
+
+    inputs = read_manifest(artifact).recipe.inputs
+    write_torchscript(load_checkpoint(artifact), inputs, folder / "model.pt")
+    write_onnx(load_checkpoint(artifact), inputs, folder / "model.onnx")
+    return ["model.pt", "model.onnx"]

@@ -1,0 +1,166 @@
+"""Downloads over HTTP from a local server: resumed, verified, or refused in one line."""
+
+import hashlib
+import http.server
+import io
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+
+from stages import tasks
+from stages.plumbing.command import UserError
+from stages.sources import Unavailable
+from stages.sources.http import download
+from tests.conftest import PUBLISHED
+
+CONTENT = bytes(range(256)) * 1000
+
+
+class Server:
+    """A stand-in for the hub and the site: serves `files`, can break off, remembers requests."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.break_off_after: list[int] = []  # bytes, one entry per request
+        self.ranges: list[str | None] = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.send_response(200 if self.path in outer.files else 404)
+                self.end_headers()
+
+            def do_GET(self) -> None:
+                outer.ranges.append(self.headers.get("Range"))
+                if self.path not in outer.files:
+                    self.send_error(404)
+                    return
+                content = outer.files[self.path]
+                start = 0
+                if wanted := self.headers.get("Range"):
+                    start = int(wanted.removeprefix("bytes=").rstrip("-"))
+                    if start >= len(content):
+                        self.send_error(416)
+                        return
+                self.send_response(206 if start else 200)
+                self.send_header("Content-Length", str(len(content) - start))
+                self.end_headers()
+                rest = content[start:]
+                if outer.break_off_after:
+                    rest = rest[: outer.break_off_after.pop(0)]
+                self.wfile.write(rest)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    server = Server()
+    server.files["/file"] = CONTENT
+    yield server
+    server.server.shutdown()
+    server.server.server_close()
+
+
+def test_a_break_is_resumed_where_it_happened(server: Server, tmp_path: Path) -> None:
+    server.break_off_after = [100_000]
+    target = download(f"{server.url}/file", tmp_path / "file")
+    assert target.read_bytes() == CONTENT
+    assert server.ranges[0] is None
+    assert server.ranges[1] == "bytes=65536-"  # whole chunks are kept
+
+
+def test_a_killed_download_continues_in_the_next_run(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.partial").write_bytes(CONTENT[:1234])
+    assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == CONTENT
+    assert server.ranges == ["bytes=1234-"]
+    assert not (tmp_path / "file.partial").exists()
+
+
+def test_a_leftover_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "file.partial").write_bytes(CONTENT + b"more")
+    assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == CONTENT
+
+
+def test_a_server_that_keeps_breaking_off_gives_no_file(server: Server, tmp_path: Path) -> None:
+    server.break_off_after = [70_000] * 3
+    with pytest.raises(UserError, match="broke off 3 times"):
+        download(f"{server.url}/file", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+    assert (tmp_path / "file.partial").stat().st_size == 3 * 65536
+
+
+def test_a_wrong_checksum_leaves_no_file(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="wrong checksum"):
+        download(f"{server.url}/file", tmp_path / "file", pinned_sha256="0" * 64)
+    assert not (tmp_path / "file").exists()
+    right = hashlib.sha256(CONTENT).hexdigest()
+    assert download(f"{server.url}/file", tmp_path / "file", pinned_sha256=right).exists()
+
+
+def test_a_missing_file_and_a_dead_server_let_the_next_source_try(
+    server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(Unavailable, match="HTTP 404"):
+        download(f"{server.url}/nothing", tmp_path / "file")
+    with pytest.raises(Unavailable, match="ConnectionError"):
+        download("http://127.0.0.1:9/file", tmp_path / "file")
+
+
+@pytest.fixture
+def hub(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Server:
+    """A stand-in hub with MRPC's parquet files, and an empty cache."""
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("BERTQUANT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    for split, (negatives, positives) in PUBLISHED.items():
+        n = negatives + positives
+        rows = pd.DataFrame(
+            {
+                "sentence1": [f"{split} {i}" for i in range(n)],
+                "sentence2": ["x"] * n,
+                "label": [0] * negatives + [1] * positives,
+                "idx": range(n),
+            }
+        )
+        buffer = io.BytesIO()
+        rows.to_parquet(buffer)
+        path = f"/datasets/nyu-mll/glue/resolve/main/mrpc/{split}-00000-of-00001.parquet"
+        server.files[path] = buffer.getvalue()
+    return server
+
+
+FROM_HUB = SimpleNamespace(sources=["mirror", "hub"], mirror="")
+
+
+def test_mrpc_from_the_hub(hub: Server) -> None:
+    fetched = tasks.get("mrpc").fetch(FROM_HUB)
+    assert fetched.source == "hub"
+    for split, published in PUBLISHED.items():
+        rows = fetched.splits[split]
+        assert list(rows.columns) == ["id", "sentence1", "sentence2", "label"]
+        assert ((rows["label"] == 0).sum(), (rows["label"] == 1).sum()) == published
+    assert tasks.get("mrpc").reachable(FROM_HUB)
+
+
+def test_a_hub_file_that_is_no_parquet_is_refused_and_fetched_anew(hub: Server) -> None:
+    path = "/datasets/nyu-mll/glue/resolve/main/mrpc/train-00000-of-00001.parquet"
+    good, hub.files[path] = hub.files[path], b"<html>log in</html>"
+    with pytest.raises(UserError, match="not a readable parquet"):
+        tasks.get("mrpc").fetch(FROM_HUB)
+    hub.files[path] = good
+    assert len(tasks.get("mrpc").fetch(FROM_HUB).splits["train"]) == 3668
+
+
+def test_offline_mode_is_respected(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
+        tasks.get("mrpc").fetch(FROM_HUB)

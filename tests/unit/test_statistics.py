@@ -1,0 +1,133 @@
+"""Paired statistics, against scikit-learn, scipy and published examples."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn import metrics as sklearn_metrics
+
+from stages.measure import accuracy, statistics
+from stages.measure.statistics import Interval
+from stages.measure.timing import percentile, summarize
+
+
+@pytest.mark.parametrize("metric", sorted(statistics.ON_CONFUSIONS))
+@pytest.mark.parametrize("classes", [2, 5])
+def test_metrics_on_confusions_equal_scikit_learn(metric: str, classes: int) -> None:
+    if metric == "f1" and classes > 2:
+        pytest.skip("F1 of class 1 is defined for two classes")
+    random = np.random.default_rng(1)
+    for _ in range(20):
+        labels, predicted = random.integers(classes, size=(2, 60))
+        table = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(classes))
+        expected = accuracy.METRICS[metric](labels, predicted)
+        assert statistics.ON_CONFUSIONS[metric](table) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", ["f1", "matthews"])
+def test_a_constant_answer_scores_zero_not_nan(metric: str) -> None:
+    labels, constant = np.array([0, 1, 1, 0]), np.zeros(4, dtype=int)
+    table = sklearn_metrics.confusion_matrix(labels, constant, labels=[0, 1])
+    assert statistics.ON_CONFUSIONS[metric](table) == 0
+    assert accuracy.METRICS[metric](labels, constant) == 0
+
+
+def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
+    random = np.random.default_rng(2)
+    labels = random.integers(2, size=408)
+    first = np.where(random.random(408) < 0.15, 1 - labels, labels)
+    second = np.where(random.random(408) < 0.05, 1 - first, first)
+
+    def drop(y: np.ndarray, a: np.ndarray, b: np.ndarray, axis: int = -1) -> np.ndarray:
+        right: np.ndarray = 100 * ((a == y).mean(axis=axis) - (b == y).mean(axis=axis))
+        return right
+
+    theirs = stats.bootstrap(
+        (labels, first, second), drop, paired=True, vectorized=True, n_resamples=10_000,
+        method="percentile", rng=np.random.default_rng(3),
+    ).confidence_interval  # fmt: skip
+    ours = statistics.paired_drop_interval(
+        "accuracy", labels, first, second, classes=2, samples=10_000, confidence=0.95
+    )
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
+
+
+def test_identical_answers_have_no_drop_and_p_one() -> None:
+    labels = np.array([0, 1] * 50)
+    predicted = np.array([0, 1, 1, 1] * 25)
+    spread = statistics.paired_drop_interval("f1", labels, predicted, predicted, 2, 500, 0.95)
+    assert spread == Interval(0.0, 0.0)
+    assert statistics.mcnemar(predicted == labels, predicted == labels) == 1.0
+
+
+def test_mcnemar_on_a_published_table() -> None:
+    """Agresti's approval ratings (Categorical Data Analysis, table 10.1): 150 against 86."""
+    first = np.array([True] * (794 + 150) + [False] * (86 + 570))
+    second = np.array([True] * 794 + [False] * 150 + [True] * 86 + [False] * 570)
+    expected = stats.binomtest(86, 150 + 86).pvalue
+    assert statistics.mcnemar(first, second) == pytest.approx(expected)
+    assert expected == pytest.approx(3.7e-5, rel=0.05)
+
+
+def test_five_one_way_flips_can_never_be_significant() -> None:
+    def p(flips: int) -> float:
+        second = np.array([False] * flips + [True] * (408 - flips))
+        return statistics.mcnemar(np.ones(408, dtype=bool), second)
+
+    assert p(5) > 0.05 > p(6)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (-0.5, 1.0, "within budget"),
+        (-3.0, -1.0, "within budget"),
+        (-0.5, 1.1, "undecided at this n"),
+        (1.0, 2.0, "undecided at this n"),
+        (1.1, 2.0, "over budget"),
+    ],
+)
+def test_verdict_against_a_budget_of_one_point(low: float, high: float, expected: str) -> None:
+    assert statistics.verdict(Interval(low, high), budget=1.0) == expected
+
+
+def test_score_reports_metrics_loss_confusion_and_baseline() -> None:
+    labels = np.array([1, 1, 1, 0])
+    logits = np.array([[0.0, 2.0], [1.0, 0.0], [0.0, 1.0], [3.0, 0.0]], dtype=np.float32)
+    result = accuracy.score(("f1", "accuracy"), labels, logits)
+    assert result["accuracy"] == 0.75
+    assert result["f1"] == pytest.approx(0.8)
+    assert result["majority_f1"] == pytest.approx(6 / 7)
+    assert result["majority_accuracy"] == 0.75
+    assert [result[f"true_{t}_predicted_{p}"] for t in (0, 1) for p in (0, 1)] == [1, 0, 1, 2]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert result["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities[:, 1]))
+    assert result["collapsed"] == 0
+
+
+def test_mrpcs_majority_baseline_is_the_known_one() -> None:
+    labels = np.array([1] * 279 + [0] * 129)
+    baseline = accuracy.majority_baseline(("f1", "accuracy"), labels, 2)
+    assert baseline["majority_f1"] == pytest.approx(0.8122, abs=5e-5)
+    assert baseline["majority_accuracy"] == pytest.approx(0.6838, abs=5e-5)
+
+
+@pytest.mark.parametrize(("ones", "collapsed"), [(95, 0), (96, 1)])
+def test_more_than_95_percent_of_one_answer_is_a_collapse(ones: int, collapsed: int) -> None:
+    logits = np.array([[0.0, 1.0]] * ones + [[1.0, 0.0]] * (100 - ones))
+    result = accuracy.score(("accuracy",), np.array([0, 1] * 50), logits)
+    assert result["collapsed"] == collapsed
+
+
+def test_percentiles_are_samples_and_need_enough_of_them() -> None:
+    values = np.arange(1.0, 101.0)
+    assert (percentile(values, 0.5), percentile(values, 0.9)) == (50, 90)
+    assert "p90_ms" not in summarize([np.ones(63)], batch_size=1)
+    assert "p90_ms" in summarize([np.ones(64)], batch_size=1)
+    assert "p99_ms" not in summarize([np.ones(661)], batch_size=1)
+    assert "p99_ms" in summarize([np.ones(662)], batch_size=1)
+
+
+def test_throughput_counts_texts_and_spread_compares_rounds() -> None:
+    result = summarize([np.full(50, 10.0), np.full(50, 11.0)], batch_size=8)
+    assert result["throughput_per_s"] == pytest.approx(8 * 1000 / 10.5)
+    assert result["p50_spread_pct"] == pytest.approx(10)
