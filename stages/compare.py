@@ -46,7 +46,8 @@ def accuracy_row(task: Task, name: str, settings: Compare) -> dict[str, float | 
     scores = read_json(paths.metric(task.name, "accuracy", name))
     ours = pd.read_csv(paths.predictions(task.name, name), dtype={"id": str})
     fp32 = pd.read_csv(paths.predictions(task.name, variants.REFERENCE), dtype={"id": str})
-    headline, row = task.metrics[0], {}
+    headline = task.metrics[0]
+    row: dict[str, float | str] = {}
     for split, prefix in (("validation", ""), ("test", "test_")):
         if split not in scores:
             continue
@@ -85,7 +86,7 @@ def aligned(
     """Labels, our answers and fp32's answers on the same rows of `split`."""
     ours, fp32 = ours[ours["split"] == split], fp32[fp32["split"] == split]
     assert ours["id"].tolist() == fp32["id"].tolist(), "evaluate keeps the rows in order"
-    return tuple(s.to_numpy() for s in (ours["label"], ours["predicted"], fp32["predicted"]))
+    return ours["label"].to_numpy(), ours["predicted"].to_numpy(), fp32["predicted"].to_numpy()
 
 
 def cost_row(task: str, name: str, settings: Latency) -> dict[str, float | str]:

@@ -15,8 +15,7 @@ import pandas as pd
 from stages import tasks, variants
 from stages.measure.accuracy import score
 from stages.measure.model_card import model_card
-from stages.models.artifact import MANIFEST, Manifest, checksums, verify
-from stages.models.pretrained import copy_without_weights
+from stages.models.artifact import MANIFEST, Manifest, checksums, copy_without_weights, verify
 from stages.models.tokens import batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage

@@ -24,7 +24,7 @@ from stages.models.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, write_json
-from stages.plumbing.params import Latency, load_params
+from stages.plumbing.params import Latency, Params, load_params
 
 LOCK = Path(tempfile.gettempdir()) / "bertquant-latency.lock"
 BLOCK = 8  # calls before the next variant's turn
@@ -45,7 +45,7 @@ def latency(task: str) -> None:
         for number in range(params.latency.rounds):
             samples += one_round(task, list(params.quantize), params.latency, file, number)
             busy.append(busy_pct())
-    write(task, list(params.quantize), pd.DataFrame(samples), tokenize_ms, max(busy))
+    write(task, params, pd.DataFrame(samples), tokenize_ms, max(busy))
 
 
 def one_timing_at_a_time() -> FileLock:
@@ -103,9 +103,9 @@ def one_round(
                 process.milliseconds(warmup)
             blocks = [mine[start : start + BLOCK] for start in range(0, len(mine), BLOCK)]
             for block in tqdm(blocks, f"round {number + 1}/{settings.rounds}, batch {size}"):
-                for (name, threads), process in processes.items():
+                for (name, label), process in processes.items():
                     for ms in process.milliseconds(block):
-                        facts = {"variant": name, "batch_size": size, "threads": threads}
+                        facts = {"variant": name, "batch_size": size, "threads": label}
                         samples.append(facts | {"round": number, "ms": ms})
     finally:
         for process in processes.values():
@@ -114,8 +114,9 @@ def one_round(
 
 
 def write(
-    task: str, names: list[str], samples: pd.DataFrame, tokenize_ms: float, busy: float
+    task: str, params: Params, samples: pd.DataFrame, tokenize_ms: float, busy: float
 ) -> None:
+    settings = params.latency
     machine = {
         "tokenize_ms": tokenize_ms,
         "other_load_pct": busy,
@@ -123,13 +124,11 @@ def write(
         "all_threads": all_threads(),
     } | read_json(paths.ENVIRONMENT)
     with new_folder(paths.METRICS / task / "latency") as folder:
-        for name in names:
-            mine = samples[samples["variant"] == name]
+        for name in params.quantize:
             groups = {
-                group_name(size, threads): summarize(
-                    [part["ms"].to_numpy() for _, part in calls.groupby("round")], size
-                )
-                for (size, threads), calls in mine.groupby(["batch_size", "threads"], sort=False)
+                group_name(size, threads): summarize(rounds(samples, name, size, threads), size)
+                for size in settings.batch_sizes
+                for threads in settings.threads
             }
             write_json(folder / f"{name}.json", groups | machine)
             for group, result in groups.items():
@@ -140,7 +139,16 @@ def write(
         print(f"WARNING: other processes took up to {busy:.0f} % of the machine; marked contended")
 
 
-def group_name(batch_size: int, threads: str) -> str:
+def rounds(
+    samples: pd.DataFrame, variant: str, batch_size: int, threads: int | str
+) -> list[np.ndarray]:
+    """Milliseconds of each call, one array per fresh process."""
+    keys = {"variant": variant, "batch_size": batch_size, "threads": str(threads)}
+    mine = samples[np.logical_and.reduce([samples[key] == keys[key] for key in keys])]
+    return [calls["ms"].to_numpy() for _, calls in mine.groupby("round")]
+
+
+def group_name(batch_size: int, threads: int | str) -> str:
     return f"batch{batch_size}_threads_{threads}"
 
 

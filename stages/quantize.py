@@ -1,8 +1,7 @@
 """Build one variant of the fine-tuned model."""
 
 from stages import variants
-from stages.models.artifact import read_recipe, write_manifest
-from stages.models.pretrained import copy_without_weights
+from stages.models.artifact import copy_without_weights, read_recipe, write_manifest
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_folder

@@ -10,14 +10,16 @@ LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "onnxruntime")
 
 def describe() -> dict[str, str | int]:
     """The same on every call on one machine: no load, no clock, no free memory."""
-    return {
+    facts: dict[str, str | int] = {
         "cpu": cpu_name(),
         "instruction_set": instruction_set(),
         "cores": all_threads(),
         "machine": platform.machine(),
         "system": platform.system(),
         "python": platform.python_version(),
-    } | {name: installed(name) for name in LIBRARIES}
+    }
+    facts.update({name: installed(name) for name in LIBRARIES})
+    return facts
 
 
 def installed(package: str) -> str:

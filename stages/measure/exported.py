@@ -16,7 +16,7 @@ def load_exported(file: Path) -> Predict:
     if file.suffix == ".pt":
         import torch
 
-        module = torch.jit.load(str(file))  # type: ignore[no-untyped-call]
+        module = torch.jit.load(str(file))
 
         @torch.inference_mode()
         def run_torchscript(batch: Batch) -> np.ndarray:

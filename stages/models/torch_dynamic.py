@@ -100,6 +100,9 @@ class OnnxDynamicLinear(nn.Module):
     saturate in the int16 sums of CPUs without VNNI. Only for export: Python gets zeros from it.
     """
 
+    weight: Tensor
+    bias: Tensor
+
     def __init__(self, linear: QuantizedLinear) -> None:
         super().__init__()
         weight = linear.weight()

