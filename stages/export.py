@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import load_file
 
 from stages import tasks, variants
 from stages.measure.accuracy import score
@@ -89,47 +90,48 @@ def check_parity(
     """
     settings, definition = load_params().evaluate, tasks.get(task)
     validation = pd.read_parquet(paths.split(task, "validation"))
-    tokenizer = load_tokenizer(folder)
-    tokens = encode(tokenizer, definition, validation, manifest.recipe.max_length)
-    expected = {}
+    tokenizer, length = load_tokenizer(folder), manifest.recipe.max_length
+    tokens = encode(tokenizer, definition, validation, length)
     predict = variants.get(manifest.variant).load(paths.artifact(task, manifest.variant))
-    sizes = {"padded": settings.batch_size, "alone": 1}
-    for kind, size in sizes.items():
-        work = batches(tokenizer, tokens, size, settings.padding, manifest.recipe.max_length)
-        expected[kind] = predict_all(predict, work, len(tokens))
+    sizes = (settings.batch_size, 1)
+    expected = {}
+    for size in sizes:
+        work = batches(tokenizer, tokens, size, settings.padding, length)
+        expected[size] = predict_all(predict, work, len(tokens))
+    found = fresh_logits(task, folder, sizes, settings.padding, length)
     result = {}
     for file in files:
-        differences, agreements = [], []
-        for kind, size in sizes.items():
-            found = fresh_logits(task, folder / file, manifest, size, settings.padding)
-            differences.append(float(np.abs(found - expected[kind]).max()))
-            same = found.argmax(axis=1) == expected[kind].argmax(axis=1)
-            agreements.append(100 * float(same.mean()))
-            if kind == "padded":
-                scores = score(definition.metrics, validation["label"].to_numpy(), found)
-        if min(agreements) < MIN_AGREEMENT_PCT:
+        logits = {size: found[f"{file}/{size}"] for size in sizes}
+        differences = [np.abs(logits[size] - expected[size]).max() for size in sizes]
+        agreement = min(
+            100 * float((logits[size].argmax(axis=1) == expected[size].argmax(axis=1)).mean())
+            for size in sizes
+        )
+        if agreement < MIN_AGREEMENT_PCT:
             raise UserError(
-                f"{file} gives the answer of {manifest.variant} on only {min(agreements):.2f} % of "
-                f"the validation rows (at least {MIN_AGREEMENT_PCT} % needed); it was not exported"
+                f"{file} gives the answer of {manifest.variant} on only {agreement:.2f} % of the "
+                f"validation rows (at least {MIN_AGREEMENT_PCT} % needed); it was not exported"
             )
+        labels = validation["label"].to_numpy()
+        scores = score(definition.metrics, labels, logits[settings.batch_size])
         result[file.replace(".", "_")] = {
-            "max_difference": max(differences),
-            "agreement_pct": min(agreements),
+            "max_difference": float(max(differences)),
+            "agreement_pct": agreement,
             "size_mb": (folder / file).stat().st_size / 1e6,
-        } | {metric: scores[metric] for metric in definition.metrics}
+        } | {metric: float(scores[metric]) for metric in definition.metrics}
     return result
 
 
 def fresh_logits(
-    task: str, file: Path, manifest: Manifest, batch_size: int, padding: str
-) -> np.ndarray:
-    """Logits of an exported file, from a process that never saw the variant."""
+    task: str, folder: Path, sizes: tuple[int, ...], padding: str, max_length: int
+) -> dict[str, np.ndarray]:
+    """Logits of the exported files, from a process that never saw the variant."""
     with tempfile.TemporaryDirectory() as temporary:
-        out = Path(temporary) / "logits.npy"
-        command = [sys.executable, "-m", "stages.measure.exported", task, str(file)]
-        command += [str(batch_size), padding, str(manifest.recipe.max_length), str(out)]
+        out = Path(temporary) / "logits.safetensors"
+        command = [sys.executable, "-m", "stages.measure.exported", task, str(folder)]
+        command += [",".join(map(str, sizes)), padding, str(max_length), str(out)]
         subprocess.run(command, check=True)
-        logits: np.ndarray = np.load(out)
+        logits: dict[str, np.ndarray] = load_file(out)
     return logits
 
 

@@ -66,7 +66,7 @@ def finetune(task: str) -> None:
             inputs=inputs,
         )
         write_text(folder / RECIPE, facts.model_dump_json(indent=2) + "\n")
-    write_curve(paths.REPORTS / task / "training", history)
+    write_curves(paths.REPORTS / task / "training", history, definition.metrics[0])
     write_json(
         paths.METRICS / task / "finetune.json",
         {"model": facts.model, "weights": facts.weights, "trained": int(trains)}
@@ -170,19 +170,18 @@ def last_checkpoint(unfinished: Path) -> str | None:
     return str(found[-1]) if found else None
 
 
-def write_curve(folder: Path, history: list[dict[str, float]]) -> None:
-    """training/loss.csv (step, loss) and training/validation.csv (epoch, loss, metrics)."""
-    loss = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
-    skipped = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "step")
-    validation = [
-        {name.removeprefix("eval_"): value for name, value in entry.items() if name not in skipped}
-        for entry in history
-        if "eval_loss" in entry
-    ]
+def write_curves(folder: Path, history: list[dict[str, float]], headline: str) -> None:
+    """DVC plots: training loss by step, validation loss and first metric by epoch."""
+    curves = {
+        "loss": ("step", "loss"),
+        "validation_loss": ("epoch", "eval_loss"),
+        "validation_score": ("epoch", f"eval_{headline}"),
+    }
     with new_folder(folder) as partial:
-        pd.DataFrame(loss, columns=["step", "loss"]).to_csv(partial / "loss.csv", index=False)
-        frame = pd.DataFrame(validation) if validation else pd.DataFrame(columns=["epoch", "loss"])
-        frame.to_csv(partial / "validation.csv", index=False)
+        for name, (x, y) in curves.items():
+            points = [(entry[x], entry[y]) for entry in history if y in entry]
+            column = name.removeprefix("validation_")
+            pd.DataFrame(points, columns=[x, column]).to_csv(partial / f"{name}.csv", index=False)
 
 
 def report(task: Task, weights: str, result: dict[str, float | int]) -> None:

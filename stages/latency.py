@@ -7,6 +7,8 @@ tokenization is timed apart.
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,7 @@ def latency(task: str) -> None:
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
         busy = [busy_pct()]
         queries, tokenize_ms = make_queries(task, params.latency, list(params.quantize))
-        file = Path(temporary) / "batches.npz"
+        file = Path(temporary) / "batches.safetensors"
         save_batches(queries, file)
         samples: list[dict] = []
         for number in range(params.latency.rounds):
@@ -48,14 +50,19 @@ def latency(task: str) -> None:
     write(task, params, pd.DataFrame(samples), tokenize_ms, max(busy))
 
 
-def one_timing_at_a_time() -> FileLock:
+@contextmanager
+def one_timing_at_a_time() -> Iterator[None]:
     """Machine-wide, because `dvc queue start -j 2` runs whole pipelines side by side."""
     lock = FileLock(LOCK, mode=0o666)
     try:
-        return lock.acquire(timeout=0).lock
+        lock.acquire(timeout=0)
     except Timeout:
         print(f"latency: another timing run holds {LOCK}; waiting for it to end", flush=True)
-        return lock
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def busy_pct() -> float:

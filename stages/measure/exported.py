@@ -5,46 +5,60 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from safetensors.numpy import save_file
 
 from stages import tasks
 from stages.models.tokens import Batch, Predict, batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 
 
-def load_exported(file: Path) -> Predict:
-    """A `.pt` by torch.jit.load, a `.onnx` by onnxruntime: no code of a variant."""
-    if file.suffix == ".pt":
-        import torch
+def torchscript(file: Path) -> Predict:
+    import torch
 
-        module = torch.jit.load(str(file))
+    module = torch.jit.load(str(file))
 
-        @torch.inference_mode()
-        def run_torchscript(batch: Batch) -> np.ndarray:
-            logits: np.ndarray = module(*map(torch.from_numpy, batch.values())).numpy()
-            return logits
+    @torch.inference_mode()
+    def predict(batch: Batch) -> np.ndarray:
+        logits: np.ndarray = module(*map(torch.from_numpy, batch.values())).numpy()
+        return logits
 
-        return run_torchscript
+    return predict
 
+
+def onnx(file: Path) -> Predict:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(file))
     names = [argument.name for argument in session.get_inputs()]
 
-    def run_onnx(batch: Batch) -> np.ndarray:
+    def predict(batch: Batch) -> np.ndarray:
         logits: np.ndarray = session.run(None, {name: batch[name] for name in names})[0]
         return logits
 
-    return run_onnx
+    return predict
 
 
-def main(task: str, file: str, batch_size: str, padding: str, max_length: str, out: str) -> None:
-    """Write the logits of all validation rows, in their order, to `out` (.npy)."""
-    predict = load_exported(Path(file))
-    tokenizer = load_tokenizer(Path(file).parent)
+# How a file that ships is run without any code of its variant.
+LOADERS = {".pt": torchscript, ".onnx": onnx}
+
+
+def main(task: str, folder: str, batch_sizes: str, padding: str, max_length: str, out: str) -> None:
+    """Write the logits of all validation rows, in their order, as `<file>/<batch size>` to `out`.
+
+    Args:
+        batch_sizes: with commas between; each file runs with each of them.
+        out: .safetensors
+    """
+    tokenizer = load_tokenizer(Path(folder))
     rows = pd.read_parquet(paths.split(task, "validation"))
     tokens = encode(tokenizer, tasks.get(task), rows, int(max_length))
-    work = batches(tokenizer, tokens, int(batch_size), padding, int(max_length))
-    np.save(out, predict_all(predict, work, len(rows)))
+    logits = {}
+    for file in sorted(path for path in Path(folder).iterdir() if path.suffix in LOADERS):
+        predict = LOADERS[file.suffix](file)
+        for size in batch_sizes.split(","):
+            work = batches(tokenizer, tokens, int(size), padding, int(max_length))
+            logits[f"{file.name}/{size}"] = predict_all(predict, work, len(rows))
+    save_file(logits, out)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from safetensors.numpy import load_file, save_file
+
+from stages.models.tokens import Batch
 from stages.plumbing.command import UserError
 
 
@@ -22,7 +25,7 @@ class TimedProcess:
         """Start the child and wait until the variant is loaded.
 
         Args:
-            batches: .npz of padded batches, see `save_batches`.
+            batches: padded batches, see `save_batches`.
 
         Raises:
             UserError: the child did not come up, or runs with another number of threads.
@@ -70,13 +73,11 @@ class TimedProcess:
         self.close()
 
 
-def save_batches(batches: dict[str, dict[str, Any]], target: Path) -> None:
-    """Write batches (name -> input name -> int64 array) for the child."""
-    import numpy as np
-
-    arrays = {f"{key}/{name}": a for key, batch in batches.items() for name, a in batch.items()}
-    with target.open("wb") as file:
-        np.savez(file, **arrays)
+def save_batches(batches: dict[str, Batch], target: Path) -> None:
+    """Write named batches for the child, as safetensors."""
+    save_file(
+        {f"{key}/{name}": a for key, batch in batches.items() for name, a in batch.items()}, target
+    )
 
 
 def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
@@ -84,7 +85,6 @@ def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
     # What a library prints must not be taken for an answer.
     answers, sys.stdout = sys.stdout, sys.stderr
 
-    import numpy as np
     import torch
 
     from stages import variants
@@ -92,11 +92,10 @@ def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
     torch.set_num_threads(int(threads))
     torch.set_num_interop_threads(1)
     predict = variants.get(variant).load(Path(artifact))
-    loaded: dict[str, dict[str, Any]] = {}
-    with np.load(batches) as arrays:
-        for key in arrays:
-            name, _, argument = key.partition("/")
-            loaded.setdefault(name, {})[argument] = arrays[key]
+    loaded: dict[str, Batch] = {}
+    for key, array in load_file(batches).items():
+        name, _, argument = key.partition("/")
+        loaded.setdefault(name, {})[argument] = array
     print(json.dumps({"threads": torch.get_num_threads()}), file=answers, flush=True)
     for line in sys.stdin:
         times = []

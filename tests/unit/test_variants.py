@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, set_seed
 
 from stages import variants
-from stages.measure.exported import load_exported
+from stages.measure.exported import LOADERS
 from stages.measure.size import MB, bytes_by_part, part_of
 from stages.models.artifact import (
     WEIGHTS,
@@ -86,7 +86,7 @@ def test_export_gives_the_variants_answers_in_other_shapes_than_traced(
     files = variants.get(name).export(artifact, tmp_path)
     assert {Path(file).suffix for file in files} == {".pt", ".onnx"}
     for file in files:
-        found = load_exported(tmp_path / file)(batch())
+        found = LOADERS[Path(file).suffix](tmp_path / file)(batch())
         np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=file)
 
 

@@ -1,0 +1,129 @@
+"""Real `dvc repro` in throw-away git + DVC repositories, with a tiny BERT and a synthetic MRPC."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages.plumbing.preset import merge
+
+ROOT = Path(__file__).parents[2]
+PROJECT_FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "README.md")
+SETTINGS = {
+    "finetune": {"mrpc": {"model": "tiny-bert", "max_length": 32, "batch_size": 64, "epochs": 2}},
+    "latency": {"queries": 64, "rounds": 1, "warmup": 1},
+    "compare": {"bootstrap_samples": 200},
+    "export": {"variant": "int8_dynamic"},
+}
+IDENTITY = {
+    f"GIT_{who}_{what}": "test@example.org"
+    for who in ("AUTHOR", "COMMITTER")
+    for what in ("NAME", "EMAIL")
+}
+
+
+class Repo:
+    """A git + DVC repository of this project."""
+
+    def __init__(self, folder: Path, mirror: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | IDENTITY | {"GLUE_MIRROR": str(mirror)}
+        self.environment |= {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def run(self, *command: str, prefix: tuple[str, ...] = ()) -> str:
+        result = subprocess.run(
+            [*prefix, *command],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-4000:]}"
+        return result.stdout
+
+    def start(self, *command: str) -> subprocess.Popen[bytes]:
+        """In a process group of its own, so that a test can kill all of it."""
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def repro(self, *arguments: str, prefix: tuple[str, ...] = ()) -> list[str]:
+        """Run `dvc repro`; the stages that it ran."""
+        output = self.run("dvc", "repro", *arguments, prefix=prefix)
+        return re.findall(r"Running stage '(.+)':", output)
+
+    def set_params(self, changes: dict[str, Any]) -> None:
+        path = self.folder / "params.yaml"
+        values = yaml.safe_load(path.read_text())
+        merge(values, changes)
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def commit(self, branch: str = "") -> None:
+        if branch:
+            self.run("git", "checkout", "-q", "-b", branch)
+        self.run("git", "add", "-A")
+        self.run("git", "commit", "-q", "-m", "a step of the test", "--allow-empty")
+
+    def metric(self, path: str) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads((self.folder / "metrics" / path).read_text())
+        return values
+
+    def files(self, *folders: str) -> dict[str, bytes]:
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for folder in folders
+            for path in sorted((self.folder / folder).rglob("*"))
+            if path.is_file()
+        }
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Path) -> Repo:
+    """A checkout in which nothing has run yet."""
+    folder = tmp_path_factory.mktemp("fresh") / "project"
+    folder.mkdir()
+    for name in PROJECT_FILES:
+        shutil.copyfile(ROOT / name, folder / name)
+    shutil.copytree(
+        ROOT / "stages", folder / "stages", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    shutil.copytree(tiny_bert, folder / "tiny-bert")
+    repo = Repo(folder, mirror)
+    repo.set_params(SETTINGS)
+    repo.run("git", "init", "-q", "-b", "main")
+    repo.run("dvc", "init", "-q")
+    shutil.copyfile(ROOT / ".dvcignore", folder / ".dvcignore")
+    repo.commit()
+    return repo
+
+
+@pytest.fixture(scope="session")
+def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
+    """The same after one full `dvc repro`, committed. Not to be changed by a test: copy it."""
+    repo = Repo(tmp_path_factory.mktemp("finished") / "project", Path())
+    shutil.copytree(fresh.folder, repo.folder, symlinks=True)
+    repo.environment = fresh.environment
+    repo.repro()
+    repo.commit()
+    return repo
+
+
+@pytest.fixture
+def repo(finished: Repo, tmp_path: Path) -> Repo:
+    """A copy of the finished repository, to do with as a test likes."""
+    copy = Repo(tmp_path / "project", Path())
+    shutil.copytree(finished.folder, copy.folder, symlinks=True)
+    copy.environment = finished.environment
+    return copy
