@@ -1,24 +1,23 @@
 PYTHON ?= python3
 VENV := .venv
-# dvc starts the stages with `python`, which must be the one of the virtual environment.
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+RUN := $(VENV)/bin/python -m
 
 .PHONY: repro test lint preset-%
 
 repro: $(VENV)/ready            ## download, fine-tune, quantize, evaluate, time, compare, export
-	python -m stages.plumbing.repro
+	$(RUN) stages.plumbing.repro
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
-	python -m pytest tests/unit
-	python -m pytest tests/pipeline
+	$(RUN) pytest tests/unit
+	$(RUN) pytest tests/pipeline
 
 lint: $(VENV)/ready-dev
-	ruff check .
-	ruff format --check .
-	mypy
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
 
 preset-%: $(VENV)/ready         ## write the settings of presets/<name>.yaml into params.yaml
-	python -m stages.plumbing.preset $*
+	$(RUN) stages.plumbing.preset $*
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

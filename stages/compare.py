@@ -7,6 +7,7 @@ import pandas as pd
 
 from stages import tasks, variants
 from stages.measure import statistics
+from stages.measure.timing import group_name
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, write_json, write_text
@@ -112,7 +113,7 @@ def cost_row(task: str, name: str, settings: Latency) -> dict[str, float | str]:
 
 
 def groups(settings: Latency) -> list[str]:
-    return [f"batch{b}_threads_{t}" for b in settings.batch_sizes for t in settings.threads]
+    return [group_name(b, t) for b in settings.batch_sizes for t in settings.threads]
 
 
 def markdown(task: Task, rows: dict[str, dict], settings: Compare, timing: Latency) -> str:

@@ -1,13 +1,9 @@
 """Get a task's data, check it against what was published, write its splits as parquet."""
 
-from collections import Counter
-
-import pandas as pd
-
 from stages import tasks
 from stages.measure.accuracy import majority_baseline
 from stages.plumbing import paths
-from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
 from stages.plumbing.params import load_params
 from stages.tasks import UNLABELLED, Fetched, Task
@@ -18,49 +14,13 @@ def download_glue(task: str) -> None:
     settings = load_params().download_glue
     definition = tasks.get(task)
     fetched = definition.fetch(settings)
-    for name, rows in fetched.splits.items():
-        check_split(definition, name, rows)
+    definition.check(fetched.splits)
     with new_folder(paths.DATA / task) as folder:
         for name, rows in fetched.splits.items():
             rows.to_parquet(folder / f"{name}.parquet", index=False)
     write_json(paths.dataset(task), describe(definition, fetched))
     rows_of = {name: len(rows) for name, rows in fetched.splits.items()}
     print(f"{task}: {rows_of} from a {fetched.source} ({rendition(definition, fetched)} text)")
-
-
-def check_split(task: Task, name: str, rows: pd.DataFrame) -> None:
-    """Refuse what training or scoring would silently make nonsense of.
-
-    Raises:
-        UserError: no rows, a label outside the task's range, one class only, other counts than
-            published.
-    """
-    where = f"{task.name}/{name}"
-    if rows.empty:
-        raise UserError(f"{where} has no rows; the file is empty or cut off, get it anew")
-    counts: dict[int, int] = Counter(rows["label"].tolist())
-    if name == "test" and set(counts) == {UNLABELLED}:
-        expected = sum(task.published.get(name, ()))
-        if expected and len(rows) != expected:
-            raise UserError(f"{where} has {len(rows)} rows, published are {expected}")
-        return
-    strange = sorted(set(counts) - set(range(len(task.labels))))
-    if strange:
-        raise UserError(
-            f"{where} has the label {strange[0]}, outside the task's range 0 to "
-            f"{len(task.labels) - 1} ({', '.join(task.labels)}); correct the data"
-        )
-    if len(counts) == 1:
-        only = task.labels[next(iter(counts))]
-        raise UserError(f"{where} has one class only ('{only}'); nothing can be learned or scored")
-    found = tuple(counts.get(label, 0) for label in range(len(task.labels)))
-    published = task.published.get(name, found)
-    if found != published:
-        raise UserError(
-            f"{where} has {dict(zip(task.labels, found, strict=True))} rows, published are "
-            f"{dict(zip(task.labels, published, strict=True))}; the file is another version or "
-            "was cut off, get it anew"
-        )
 
 
 def describe(task: Task, fetched: Fetched) -> dict[str, object]:

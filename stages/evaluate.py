@@ -29,7 +29,7 @@ def evaluate(task: str, variant: str) -> None:
         rows = pd.read_parquet(path) if path.exists() else None
         if rows is None or (rows["label"] == UNLABELLED).any():
             continue
-        tokens = encode(tokenizer, definition, rows, recipe.max_length)
+        tokens = encode(tokenizer, definition, rows, recipe)
         work = batches(tokenizer, tokens, settings.batch_size, settings.padding, recipe.max_length)
         total = -(-len(rows) // settings.batch_size)
         logits = predict_all(predict, tqdm(work, f"{variant} {split}", total), len(rows))
@@ -39,7 +39,7 @@ def evaluate(task: str, variant: str) -> None:
         report(variant, split, definition.metrics, result)
     with new_file(paths.predictions(task, variant)) as partial:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
-    metrics |= {"weights": recipe.weights} | read_json(paths.INSTRUCTION_SET)
+    metrics |= {"weights": recipe.weights} | read_json(paths.ARITHMETIC)
     write_json(paths.metric(task, "accuracy", variant), metrics)
 
 

@@ -13,7 +13,7 @@ from stages.measure.accuracy import score
 from stages.models import pretrained
 from stages.models.artifact import RECIPE, Recipe
 from stages.models.classifier import model_inputs
-from stages.models.tokens import encode
+from stages.models.tokens import Tokens, encode
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, sha256, write_json, write_text
@@ -30,26 +30,38 @@ FINISHED_WRITING = "complete"
 
 def finetune(task: str) -> None:
     """Write models/<task>/finetuned/, metrics/<task>/finetune.json and the training curve."""
-    recipe = load_params().finetune[task]
     definition = tasks.get(task)
+    recipe = load_params().recipe(task)
     source = pretrained.resolve(recipe.checkpoint or recipe.model)
-    model, tokenizer = pretrained.load(source, definition.labels, recipe.seed)
-    if recipe.max_length > tokenizer.model_max_length:
+    model, tokenizer = pretrained.load(
+        source, definition.labels, recipe.seed, fine_tuned=bool(recipe.checkpoint)
+    )
+    set_dropout(model, recipe.dropout)
+    longest = min(
+        tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**6)
+    )
+    if recipe.max_length > longest:
         raise UserError(
             f"finetune.{task}.max_length is {recipe.max_length}, but {recipe.model} takes at most "
-            f"{tokenizer.model_max_length} tokens; lower it"
+            f"{longest} tokens; lower it"
         )
+    facts = Recipe(
+        task=task,
+        model=recipe.checkpoint or recipe.model,
+        weights=source.weights,
+        max_length=recipe.max_length,
+        inputs=model_inputs(model, tokenizer.model_input_names),
+    )
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
-    inputs = model_inputs(model, tokenizer.model_input_names)
     encoded = {
-        name: with_labels(encode(tokenizer, definition, frame, recipe.max_length), frame, inputs)
+        name: with_labels(encode(tokenizer, definition, frame, facts), frame)
         for name, frame in rows.items()
     }
     unfinished = UNFINISHED / task
     trainer = make_trainer(model, tokenizer, recipe, encoded, definition, unfinished)
     trains = not recipe.checkpoint and recipe.epochs > 0
     if trains:
-        keep_only_own_checkpoints(unfinished, fingerprint(task, recipe))
+        keep_only_own_checkpoints(unfinished, fingerprint(task, recipe, model))
         trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
     history = trainer.state.log_history if trains else []
     output = trainer.predict(encoded["validation"])
@@ -58,32 +70,30 @@ def finetune(task: str) -> None:
     with new_folder(paths.checkpoint(task)) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        facts = Recipe(
-            task=task,
-            model=recipe.checkpoint or recipe.model,
-            weights=source.weights,
-            max_length=recipe.max_length,
-            inputs=inputs,
-        )
         write_text(folder / RECIPE, facts.model_dump_json(indent=2) + "\n")
     write_curves(paths.REPORTS / task / "training", history, definition.metrics[0])
     write_json(
         paths.METRICS / task / "finetune.json",
         {"model": facts.model, "weights": facts.weights, "trained": int(trains)}
+        | {"device": trainer.args.device.type}
         | {"parameters": sum(p.numel() for p in model.parameters()), "validation": result},
     )
     shutil.rmtree(unfinished, ignore_errors=True)
     report(definition, source.weights, result)
 
 
-def with_labels(
-    encoded: list[dict[str, list[int]]], rows: pd.DataFrame, inputs: list[str]
-) -> list[dict[str, Any]]:
+def set_dropout(model: Any, probability: float) -> None:
+    """In the whole encoder and the head, whatever the architecture's own value is."""
+    from torch.nn import Dropout
+
+    for module in model.modules():
+        if isinstance(module, Dropout):
+            module.p = probability
+
+
+def with_labels(encoded: list[Tokens], rows: pd.DataFrame) -> list[dict[str, Any]]:
     labels = rows["label"].tolist()
-    return [
-        {name: tokens[name] for name in inputs} | {"labels": label}
-        for tokens, label in zip(encoded, labels, strict=True)
-    ]
+    return [tokens | {"labels": label} for tokens, label in zip(encoded, labels, strict=True)]
 
 
 def make_trainer(
@@ -96,12 +106,18 @@ def make_trainer(
 ) -> "Trainer":
     from transformers import (
         DataCollatorWithPadding,
+        ProgressCallback,
         Trainer,
         TrainerCallback,
         TrainerControl,
         TrainerState,
         TrainingArguments,
     )
+
+    class Progress(ProgressCallback):
+        """The bar alone; transformers would print a line per step as well."""
+
+        def on_log(self, *_: Any, **__: Any) -> None: ...
 
     class MarkComplete(TrainerCallback):
         """A checkpoint without this mark was cut off by a kill and is not resumed from."""
@@ -130,12 +146,12 @@ def make_trainer(
         eval_strategy="epoch",
         save_strategy="epoch",
         save_total_limit=2,
-        logging_steps=20,
+        logging_steps=1,
         dataloader_pin_memory=False,
         report_to=[],
         log_level="error",
     )
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=arguments,
         train_dataset=encoded["train"],
@@ -144,13 +160,19 @@ def make_trainer(
         compute_metrics=compute_metrics,
         callbacks=[MarkComplete()],
     )
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(Progress())
+    return trainer
 
 
-def fingerprint(task: str, recipe: Finetune) -> str:
+def fingerprint(task: str, recipe: Finetune, model: Any) -> str:
     """What an unfinished training must share with this one to be continued."""
-    data = {name: sha256(paths.split(task, name)) for name in ("train", "validation")}
-    text = json.dumps([recipe.model_dump(), data, sha256(Path(__file__))], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    parts = [sha256(paths.split(task, name)) for name in ("train", "validation")]
+    digest = hashlib.sha256(json.dumps([recipe.model_dump(), parts], sort_keys=True).encode())
+    digest.update(Path(__file__).read_bytes())
+    for tensor in model.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def keep_only_own_checkpoints(unfinished: Path, wanted: str) -> None:
@@ -180,6 +202,9 @@ def write_curves(folder: Path, history: list[dict[str, float]], headline: str) -
     with new_folder(folder) as partial:
         for name, (x, y) in curves.items():
             points = [(entry[x], entry[y]) for entry in history if y in entry]
+            if name == "loss":  # one per step, averaged here so that a resumed run gives the same
+                blocks = [points[i : i + 20] for i in range(0, len(points), 20)]
+                points = [(b[-1][0], sum(loss for _, loss in b) / len(b)) for b in blocks]
             column = name.removeprefix("validation_")
             pd.DataFrame(points, columns=[x, column]).to_csv(partial / f"{name}.csv", index=False)
 

@@ -5,10 +5,11 @@ Each variant runs in fresh processes of its own; blocks of calls go round robin 
 tokenization is timed apart.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +19,14 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from stages import tasks
-from stages.measure.environment import all_threads
+from stages.measure.environment import all_threads, describe
 from stages.measure.timed_process import TimedProcess, save_batches
-from stages.measure.timing import percentile, summarize
-from stages.models.artifact import read_manifest
+from stages.measure.timing import group_name, percentile, summarize
+from stages.models.artifact import MANIFEST, read_manifest
 from stages.models.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
-from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_file, new_folder, read_json, write_json
+from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
 from stages.plumbing.params import Latency, Params, load_params
 
 LOCK = Path(tempfile.gettempdir()) / "bertquant-latency.lock"
@@ -38,16 +39,39 @@ SEED = 0
 def latency(task: str) -> None:
     """Write metrics/<task>/latency/<variant>.json and all samples to reports/<task>/latency.csv."""
     params = load_params()
+    names = list(params.quantize)
+    check_belongs_here(task, names)
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
-        busy = [busy_pct()]
-        queries, tokenize_ms = make_queries(task, params.latency, list(params.quantize))
+        queries, tokenize_ms = make_queries(task, params.latency, names[0])
         file = Path(temporary) / "batches.safetensors"
         save_batches(queries, file)
         samples: list[dict] = []
+        load = OtherLoad()
         for number in range(params.latency.rounds):
-            samples += one_round(task, list(params.quantize), params.latency, file, number)
-            busy.append(busy_pct())
-    write(task, params, pd.DataFrame(samples), tokenize_ms, max(busy))
+            for threads in params.latency.threads:
+                samples += one_round(task, names, params.latency, threads, file, number)
+                load.sample()
+    write(task, params, pd.DataFrame(samples), tokenize_ms, load.highest_pct)
+
+
+def check_belongs_here(task: str, names: list[str]) -> None:
+    """A timing is stamped with environment.json and stands beside size/: both must be true of it.
+
+    Raises:
+        UserError: the file in git is from another machine, or an artifact is not the one sized.
+    """
+    if describe() != read_json(paths.ENVIRONMENT):
+        raise UserError(
+            f"{paths.ENVIRONMENT} describes another machine or other libraries than this; run "
+            "'dvc repro', which renews it first"
+        )
+    for name in names:
+        expected = read_json(paths.metric(task, "size", name))["artifact_sha256"]
+        if sha256(paths.artifact(task, name) / MANIFEST) != expected:
+            raise UserError(
+                f"{paths.artifact(task, name)} is not the artifact that size_report saw; run "
+                "'dvc checkout' or 'dvc repro'"
+            )
 
 
 @contextmanager
@@ -65,58 +89,78 @@ def one_timing_at_a_time() -> Iterator[None]:
         lock.release()
 
 
-def busy_pct() -> float:
-    """The machine's load while this stage itself does nothing."""
-    return float(psutil.cpu_percent(interval=0.5))
+class OtherLoad:
+    """What all other processes took of the machine between two samples, at most."""
+
+    def __init__(self) -> None:
+        self.highest_pct = 0.0
+        self.last = self.now()
+
+    def now(self) -> tuple[float, float, float]:
+        """Seconds of wall time, busy processors, and this process with its finished children."""
+        machine, own = psutil.cpu_times(), os.times()
+        busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
+        mine = own.user + own.system + own.children_user + own.children_system
+        return time.monotonic(), busy, mine
+
+    def sample(self) -> None:
+        """Call when no child runs, so that the children's time is counted in full."""
+        now = self.now()
+        wall, busy, mine = (after - before for after, before in zip(now, self.last, strict=True))
+        share = 100 * (busy - mine) / (wall * (psutil.cpu_count() or 1))
+        self.highest_pct, self.last = max(self.highest_pct, share), now
 
 
-def make_queries(task: str, settings: Latency, names: list[str]) -> tuple[dict[str, Batch], float]:
+def make_queries(task: str, settings: Latency, any_variant: str) -> tuple[dict[str, Batch], float]:
     """Batches named `<batch size>-<number>`, the same for every variant, and ms to tokenize one."""
-    artifact = paths.artifact(task, names[0])
-    max_length = read_manifest(artifact).recipe.max_length
+    artifact = paths.artifact(task, any_variant)
+    recipe = read_manifest(artifact).recipe
     tokenizer, definition = load_tokenizer(artifact), tasks.get(task)
     rows = pd.read_parquet(paths.split(task, "validation"))
     times = []
     tokens = []
-    for i in range(len(rows)):
+    for row in (rows.iloc[i : i + 1] for i in range(len(rows))):
         start = time.perf_counter()
-        tokens += encode(tokenizer, definition, rows.iloc[i : i + 1], max_length)
+        tokens += encode(tokenizer, definition, row, recipe)
         times.append(1000 * (time.perf_counter() - start))
     random = np.random.default_rng(SEED)
     queries = {}
     for size in settings.batch_sizes:
         for number in range(settings.queries):
             chosen = [tokens[i] for i in random.integers(len(tokens), size=size)]
-            queries[f"{size}-{number}"] = pad(tokenizer, chosen, settings.padding, max_length)
+            queries[f"{size}-{number}"] = pad(
+                tokenizer, chosen, settings.padding, recipe.max_length
+            )
     return queries, percentile(np.array(times), 0.5)
 
 
 def one_round(
-    task: str, names: list[str], settings: Latency, batches: Path, number: int
+    task: str,
+    names: list[str],
+    settings: Latency,
+    threads: int | str,
+    batches: Path,
+    number: int,
 ) -> list[dict]:
-    """Fresh processes for all variants and thread counts; this round's share of the queries."""
-    processes: dict[tuple[str, str], TimedProcess] = {}
+    """This round's share of the queries, in fresh processes of all variants, block by block."""
+    count = all_threads() if threads == "all" else int(threads)
     samples = []
-    try:
-        for threads in settings.threads:
-            count = all_threads() if threads == "all" else int(threads)
-            for name in names:
-                artifact = paths.artifact(task, name)
-                processes[name, str(threads)] = TimedProcess(name, artifact, count, batches)
+    with ExitStack() as stack:
+        processes = {}
+        for name in names:
+            process = TimedProcess(name, paths.artifact(task, name), count, batches)
+            processes[name] = stack.enter_context(process)
         for size in settings.batch_sizes:
             mine = [f"{size}-{i}" for i in range(number, settings.queries, settings.rounds)]
-            warmup = [f"{size}-{i % settings.queries}" for i in range(settings.warmup)]
             for process in processes.values():
-                process.milliseconds(warmup)
+                process.milliseconds(mine[: settings.warmup])
             blocks = [mine[start : start + BLOCK] for start in range(0, len(mine), BLOCK)]
-            for block in tqdm(blocks, f"round {number + 1}/{settings.rounds}, batch {size}"):
-                for (name, label), process in processes.items():
+            title = f"round {number + 1}/{settings.rounds}, threads {threads}, batch {size}"
+            for block in tqdm(blocks, title):
+                for name, process in processes.items():
                     for ms in process.milliseconds(block):
-                        facts = {"variant": name, "batch_size": size, "threads": label}
+                        facts = {"variant": name, "batch_size": size, "threads": str(threads)}
                         samples.append(facts | {"round": number, "ms": ms})
-    finally:
-        for process in processes.values():
-            process.close()
     return samples
 
 
@@ -128,7 +172,6 @@ def write(
         "tokenize_ms": tokenize_ms,
         "other_load_pct": busy,
         "contended": int(busy > BUSY_PCT),
-        "all_threads": all_threads(),
     } | read_json(paths.ENVIRONMENT)
     with new_folder(paths.METRICS / task / "latency") as folder:
         for name in params.quantize:
@@ -143,7 +186,10 @@ def write(
     with new_file(paths.REPORTS / task / "latency.csv") as partial:
         samples.to_csv(partial, index=False, float_format="%.4f")
     if busy > BUSY_PCT:
-        print(f"WARNING: other processes took up to {busy:.0f} % of the machine; marked contended")
+        print(
+            f"WARNING: other processes took up to {busy:.0f} % of the machine; marked contended. "
+            f"To time again: dvc repro -f -s latency@{task}, then dvc repro"
+        )
 
 
 def rounds(
@@ -153,10 +199,6 @@ def rounds(
     keys = {"variant": variant, "batch_size": batch_size, "threads": str(threads)}
     mine = samples[np.logical_and.reduce([samples[key] == keys[key] for key in keys])]
     return [calls["ms"].to_numpy() for _, calls in mine.groupby("round")]
-
-
-def group_name(batch_size: int, threads: int | str) -> str:
-    return f"batch{batch_size}_threads_{threads}"
 
 
 if __name__ == "__main__":

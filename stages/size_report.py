@@ -4,6 +4,9 @@ Later stages that need all variants depend on this stage's output instead of on 
 models/<task>, so that a folder left over from a variant no longer listed changes nothing.
 """
 
+import shutil
+from pathlib import Path
+
 import pandas as pd
 
 from stages import variants
@@ -18,6 +21,7 @@ from stages.plumbing.params import load_params
 def size_report(task: str) -> None:
     """Write metrics/<task>/size/<variant>.json and the plot data reports/<task>/size.csv."""
     names = list(load_params().quantize)
+    remove_unlisted(paths.MODELS / task, names)
     reports = {name: measure(task, name) for name in names}
     reference = reports[variants.REFERENCE]["size_mb"]
     with new_folder(paths.METRICS / task / "size") as folder:
@@ -35,6 +39,17 @@ def size_report(task: str) -> None:
     table = pd.DataFrame({name: report["parts"] for name, report in reports.items()}).T
     table.insert(0, "size_mb", [report["size_mb"] for report in reports.values()])
     print(table.round(1).to_string())
+
+
+def remove_unlisted(folder: Path, names: list[str]) -> None:
+    """Remove the artifact of a variant that was taken out of params.yaml (DVC's cache keeps it).
+
+    This stage depends on the whole folder: with a leftover in it, no other clone would ever have
+    the same one.
+    """
+    for manifest in folder.glob(f"*/{MANIFEST}"):
+        if manifest.parent.name not in names:
+            shutil.rmtree(manifest.parent)
 
 
 def measure(task: str, name: str) -> dict:

@@ -12,6 +12,11 @@ def describe() -> dict[str, str | int]:
     """The same on every call on one machine: no load, no clock, no free memory."""
     facts: dict[str, str | int] = {
         "cpu": cpu_name(),
+        # "AMD EPYC" alone names a decade of processors.
+        "cpu_family_model_stepping": "-".join(
+            cpuinfo(key) for key in ("cpu family", "model", "stepping")
+        ),
+        "cpu_cache": cpuinfo("cache size"),
         "instruction_set": instruction_set(),
         "cores": all_threads(),
         "machine": platform.machine(),

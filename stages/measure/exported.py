@@ -2,14 +2,18 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel
 from safetensors.numpy import save_file
 
 from stages import tasks
+from stages.models.artifact import MANIFEST
 from stages.models.tokens import Batch, Predict, batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
+from stages.plumbing.files import read_json
 
 
 def torchscript(file: Path) -> Predict:
@@ -38,25 +42,45 @@ def onnx(file: Path) -> Predict:
     return predict
 
 
+class ExportManifest(BaseModel):
+    """`manifest.json` of an export.
+
+    Attributes:
+        inputs: arrays that the files take, in this order.
+        max_length: tokens that a text is cut to.
+        sha256: file name -> checksum, of every other file.
+    """
+
+    task: str
+    variant: str
+    labels: list[str]
+    inputs: list[str]
+    max_length: int
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+    sha256: dict[str, str]
+
+
 # How a file that ships is run without any code of its variant.
 LOADERS = {".pt": torchscript, ".onnx": onnx}
 
 
-def main(task: str, folder: str, batch_sizes: str, padding: str, max_length: str, out: str) -> None:
+def main(task: str, folder: str, batch_sizes: str, padding: str, out: str) -> None:
     """Write the logits of all validation rows, in their order, as `<file>/<batch size>` to `out`.
 
     Args:
         batch_sizes: with commas between; each file runs with each of them.
         out: .safetensors
     """
+    recipe = ExportManifest.model_validate(read_json(Path(folder) / MANIFEST))
     tokenizer = load_tokenizer(Path(folder))
     rows = pd.read_parquet(paths.split(task, "validation"))
-    tokens = encode(tokenizer, tasks.get(task), rows, int(max_length))
+    tokens = encode(tokenizer, tasks.get(task), rows, recipe)
     logits = {}
     for file in sorted(path for path in Path(folder).iterdir() if path.suffix in LOADERS):
         predict = LOADERS[file.suffix](file)
         for size in batch_sizes.split(","):
-            work = batches(tokenizer, tokens, int(size), padding, int(max_length))
+            work = batches(tokenizer, tokens, int(size), padding, recipe.max_length)
             logits[f"{file.name}/{size}"] = predict_all(predict, work, len(rows))
     save_file(logits, out)
 

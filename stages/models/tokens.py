@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -27,13 +27,26 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     return tokenizer
 
 
+class Encoding(Protocol):
+    """How a model wants its texts; `Recipe` of stages/models/artifact.py is one."""
+
+    @property
+    def max_length(self) -> int: ...
+    @property
+    def inputs(self) -> list[str]: ...
+
+
 def encode(
-    tokenizer: "PreTrainedTokenizerBase", task: Task, rows: pd.DataFrame, max_length: int
+    tokenizer: "PreTrainedTokenizerBase", task: Task, rows: pd.DataFrame, recipe: Encoding
 ) -> list[Tokens]:
-    """Token ids of each row, cut to `max_length` tokens, in the order of `rows`."""
+    """Token ids of each row, cut to `recipe.max_length` tokens, in the order of `rows`.
+
+    Each row holds just `recipe.inputs`, in that order: some tokenizers offer arrays that their
+    model does not take (DistilBERT's token types).
+    """
     texts = [rows[column].tolist() for column in task.text_columns]
-    encoded = tokenizer(*texts, truncation=True, max_length=max_length)
-    return [{name: encoded[name][i] for name in encoded} for i in range(len(rows))]
+    encoded = tokenizer(*texts, truncation=True, max_length=recipe.max_length)
+    return [{name: encoded[name][i] for name in recipe.inputs} for i in range(len(rows))]
 
 
 def pad(
@@ -43,7 +56,7 @@ def pad(
     padded = tokenizer.pad(
         tokens, padding=padding, max_length=max_length, return_tensors="np", verbose=False
     )
-    return {name: np.asarray(array, dtype=np.int64) for name, array in padded.items()}
+    return {name: np.asarray(padded[name], dtype=np.int64) for name in tokens[0]}
 
 
 def batches(

@@ -108,7 +108,9 @@ class OnnxDynamicLinear(nn.Module):
         weight = linear.weight()
         self.weight_scale = float(weight.q_scale())
         self.register_buffer("weight", weight.int_repr().t().contiguous())
-        self.register_buffer("bias", linear.bias().detach())
+        bias = linear.bias()
+        none = torch.zeros(weight.shape[0])
+        self.register_buffer("bias", none if bias is None else bias.detach())
 
     def forward(self, x: Tensor) -> Tensor:
         low, high = x.min().clamp(max=0.0), x.max().clamp(min=0.0)

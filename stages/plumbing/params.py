@@ -1,4 +1,7 @@
-"""params.yaml as types. Unknown keys and wrong types are errors that name the nearest valid key."""
+"""params.yaml as types. Unknown keys and wrong types are errors that name the nearest valid key.
+
+No defaults: everything that a result depends on stands in params.yaml, where DVC tracks it.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -16,43 +19,44 @@ Model = TypeVar("Model", bound=BaseModel)
 
 class DownloadGlue(Section):
     sources: Annotated[list[Literal["mirror", "hub", "site"]], Field(min_length=1)]
-    mirror: str = ""
+    mirror: str
 
 
 class Finetune(Section):
     """One task's recipe."""
 
     model: str
-    checkpoint: str = ""
-    max_length: int = Field(128, ge=4)
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(5e-5, gt=0)
-    epochs: float = Field(3, ge=0)
-    max_steps: int = -1
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    seed: int = Field(42, ge=0)
+    checkpoint: str
+    max_length: int = Field(ge=4)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    epochs: float = Field(ge=0)
+    max_steps: int
+    warmup_ratio: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    dropout: float = Field(ge=0, lt=1)
+    seed: int = Field(ge=0)
 
 
 class Evaluate(Section):
-    batch_size: int = Field(32, ge=1)
-    padding: Literal["longest", "max_length"] = "longest"
+    batch_size: int = Field(ge=1)
+    padding: Literal["longest", "max_length"]
 
 
 class Latency(Section):
     threads: Annotated[list[Annotated[int, Field(ge=1)] | Literal["all"]], Field(min_length=1)]
     batch_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
     # A p90 needs 64 samples at 99 % confidence (MLPerf LoadGen's rule), so fewer are refused.
-    queries: int = Field(192, ge=64)
-    rounds: int = Field(3, ge=1)
-    warmup: int = Field(10, ge=0)
-    padding: Literal["longest", "max_length"] = "longest"
+    queries: int = Field(ge=64)
+    rounds: int = Field(ge=1)
+    warmup: int = Field(ge=1)
+    padding: Literal["longest", "max_length"]
 
 
 class Compare(Section):
-    max_f1_drop_points: float = Field(1.0, ge=0)
-    bootstrap_samples: int = Field(10_000, ge=100)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
+    max_f1_drop_points: float = Field(ge=0)
+    bootstrap_samples: int = Field(ge=100)
+    confidence: float = Field(gt=0.5, lt=1)
 
 
 class Export(Section):
@@ -69,8 +73,30 @@ class Params(Section):
     compare: Compare
     export: Export
 
+    def recipe(self, task: str) -> Finetune:
+        """The recipe of one task.
+
+        Raises:
+            UserError: there is none.
+        """
+        if task not in self.finetune:
+            raise UserError(
+                f"{PARAMS_FILE}: task '{task}' has no recipe; add a section finetune.{task}, "
+                f"copied from {next(iter(self.finetune), 'another task')}"
+            )
+        return self.finetune[task]
+
     def variant(self, name: str) -> Section:
-        """The validated parameters of one variant."""
+        """The validated parameters of one variant.
+
+        Raises:
+            UserError: there is no such variant, or it is not listed under `quantize`.
+        """
+        if name not in self.quantize:
+            variants.get(name)
+            raise UserError(
+                f"{PARAMS_FILE}: '{name}' is not listed under 'quantize'; add '{name}: {{}}' there"
+            )
         return parse(variants.get(name).Params, self.quantize[name], f"quantize.{name}")
 
 
@@ -89,11 +115,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     params = parse(Params, raw, "")
     for task in params.tasks:
         tasks.get(task)
-        if task not in params.finetune:
-            raise UserError(
-                f"{path}: task '{task}' has no recipe; add a section finetune.{task}, "
-                f"for example 'finetune: {{{task}: {{model: minilm-l6}}}}'"
-            )
+        params.recipe(task)
     for name in params.quantize:
         params.variant(name)
     if variants.REFERENCE not in params.quantize:

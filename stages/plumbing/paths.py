@@ -6,7 +6,7 @@ DATA, MODELS, METRICS, REPORTS, EXPORTS = map(
     Path, ("data", "models", "metrics", "reports", "exports")
 )
 ENVIRONMENT = METRICS / "environment.json"
-INSTRUCTION_SET = METRICS / "instruction_set.json"
+ARITHMETIC = METRICS / "arithmetic.json"
 
 
 def split(task: str, name: str) -> Path:

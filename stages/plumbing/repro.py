@@ -1,6 +1,9 @@
 """`make repro`: `dvc repro`, on the embedded task where the wanted one cannot be had."""
 
+import os
 import subprocess
+import sys
+from pathlib import Path
 
 from stages import tasks
 from stages.plumbing import paths
@@ -28,9 +31,12 @@ def repro() -> None:
             "its own name; 'git checkout params.yaml' takes it back.",
             flush=True,
         )
-    result = subprocess.run(["dvc", "repro"])
-    if result.returncode:
-        raise SystemExit(result.returncode)
+    # DVC starts the stages with `python`, which must be this one.
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "dvc", "repro"]
+    code = subprocess.run(command, env=os.environ | {"PATH": search}).returncode
+    if code:
+        raise SystemExit(code)
     for name in load_params().tasks:
         print()
         print((paths.REPORTS / name / "compare.md").read_text(encoding="utf-8"))

@@ -1,7 +1,8 @@
 """GLUE data from a mirror folder, the hub's parquet files, or the official download site."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,9 @@ class GlueFiles:
         hub_splits: our split name -> the hub's.
         columns: the hub's column name -> ours.
         site: file name -> address on the official site, all in the layout that `parse` reads.
-        parse: reads a folder; raises `Unavailable` if it holds none of the known layouts.
+        parse: reads a folder into splits and the names of the files read; raises `Unavailable` if
+            it holds none of the known layouts.
+        check: raises UserError if the splits are not what was published.
     """
 
     folder: str
@@ -34,7 +37,8 @@ class GlueFiles:
     hub_splits: dict[str, str]
     columns: dict[str, str]
     site: dict[str, str]
-    parse: Callable[[Path], dict[str, pd.DataFrame]]
+    parse: Callable[[Path], tuple[dict[str, pd.DataFrame], list[str]]]
+    check: Callable[[dict[str, pd.DataFrame]], None]
 
 
 def fetch(files: GlueFiles, settings: Settings) -> Fetched:
@@ -62,10 +66,15 @@ def reachable(files: GlueFiles, settings: Settings) -> bool:
     """Whether `fetch` has a chance; asks each source for a sign of life, downloads nothing."""
     signs = {
         "mirror": lambda: bool(mirror_folder(settings)),
-        "hub": lambda: answers(hub_url(files, next(iter(files.hub_splits.values())))),
-        "site": lambda: answers(next(iter(files.site.values()))),
+        "hub": lambda: not hub_is_off() and is_there(hub_files(files)),
+        "site": lambda: is_there(site_files(files)),
     }
     return any(signs[name]() for name in settings.sources)
+
+
+def is_there(wanted: dict[Path, str]) -> bool:
+    """Everything was downloaded before, or the first address answers."""
+    return all(path.exists() for path in wanted) or answers(next(iter(wanted.values())))
 
 
 def mirror_folder(settings: Settings) -> str:
@@ -86,49 +95,80 @@ def from_mirror(files: GlueFiles, settings: Settings) -> Fetched:
     return parsed(files, folder, "mirror")
 
 
-def from_site(files: GlueFiles, settings: Settings) -> Fetched:
+def site_files(files: GlueFiles) -> dict[Path, str]:
     folder = cache_folder() / "glue" / files.folder
-    for name, url in files.site.items():
-        download(url, folder / name)
-    return parsed(files, folder, "site")
+    return {folder / name: url for name, url in files.site.items()}
+
+
+def from_site(files: GlueFiles, settings: Settings) -> Fetched:
+    wanted = site_files(files)
+    for path, url in wanted.items():
+        download(url, path)
+    with discarded_if_wrong(wanted):
+        fetched = parsed(files, next(iter(wanted)).parent, "site")
+        files.check(fetched.splits)
+    return fetched
 
 
 def parsed(files: GlueFiles, folder: Path, source: str) -> Fetched:
     try:
-        splits = files.parse(folder)
+        splits, read = files.parse(folder)
     except Unavailable as error:
         raise UserError(f"{source} of {files.folder}: {error}") from None
-    read = sorted(path for path in folder.iterdir() if path.suffix in (".tsv", ".txt"))
-    return Fetched(splits, source, {path.name: sha256(path) for path in read})
+    return Fetched(splits, source, {name: sha256(folder / name) for name in read})
 
 
-def hub_url(files: GlueFiles, split: str) -> str:
-    name = f"{files.hub_config}/{split}-00000-of-00001.parquet"
-    return f"{hub()}/datasets/{HUB_DATASET}/resolve/main/{name}"
+def hub_is_off() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
+def hub_files(files: GlueFiles) -> dict[Path, str]:
+    folder = cache_folder() / "glue" / "hub" / files.hub_config
+    address = f"{hub()}/datasets/{HUB_DATASET}/resolve/main/{files.hub_config}"
+    return {
+        folder / f"{split}.parquet": f"{address}/{split}-00000-of-00001.parquet"
+        for split in files.hub_splits.values()
+    }
 
 
 def from_hub(files: GlueFiles, settings: Settings) -> Fetched:
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+    wanted = hub_files(files)
+    if hub_is_off() and not all(path.exists() for path in wanted):
         raise Unavailable("HF_HUB_OFFLINE is set")
-    splits, checksums = {}, {}
-    for ours, theirs in files.hub_splits.items():
-        target = cache_folder() / "glue" / "hub" / files.hub_config / f"{theirs}.parquet"
-        download(hub_url(files, theirs), target, token=os.environ.get("HF_TOKEN", ""))
-        try:
-            frame = pd.read_parquet(target)
-        except (ValueError, OSError) as error:
-            target.unlink()
-            raise UserError(
-                f"the hub's {files.hub_config}/{theirs} is not a readable parquet file ({error}); "
-                "it was removed, run again to download it anew"
-            ) from None
-        missing = set(files.columns) - set(frame.columns)
-        if missing:
-            raise UserError(
-                f"the hub's {files.hub_config}/{theirs} lacks the columns {sorted(missing)}; "
-                f"it has {list(frame.columns)}"
-            )
-        frame = frame.rename(columns=files.columns)[list(files.columns.values())]
-        splits[ours] = frame.astype({"id": str})
-        checksums[target.name] = sha256(target)
-    return Fetched(splits, "hub", checksums)
+    for path, url in wanted.items():
+        download(url, path, token=os.environ.get("HF_TOKEN", ""))
+    with discarded_if_wrong(wanted):
+        splits = {
+            ours: read_hub_file(files, path)
+            for ours, path in zip(files.hub_splits, wanted, strict=True)
+        }
+        files.check(splits)
+    return Fetched(splits, "hub", {path.name: sha256(path) for path in wanted})
+
+
+def read_hub_file(files: GlueFiles, path: Path) -> pd.DataFrame:
+    name = f"the hub's {files.hub_config}/{path.name}"
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{name} is not a readable parquet file ({error})") from None
+    missing = set(files.columns) - set(frame.columns)
+    if missing:
+        raise UserError(f"{name} lacks {sorted(missing)}; it has {list(frame.columns)}")
+    frame = frame.rename(columns=files.columns)[list(files.columns.values())]
+    return frame.astype({"id": str})
+
+
+@contextmanager
+def discarded_if_wrong(wanted: dict[Path, str]) -> Iterator[None]:
+    """What was downloaded but is no good must not be taken from the cache the next time.
+
+    Raises:
+        UserError: with the remedy added.
+    """
+    try:
+        yield
+    except UserError as error:
+        for path in wanted:
+            path.unlink(missing_ok=True)
+        raise UserError(f"{error}. The download was removed, run again to get it anew") from None

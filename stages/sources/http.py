@@ -26,8 +26,6 @@ def download(url: str, target: Path, pinned_sha256: str = "", token: str = "") -
             try:
                 if fetch_rest(url, target, token):
                     break
-            except (requests.exceptions.ChunkedEncodingError, requests.exceptions.ReadTimeout):
-                continue  # broke off; what arrived is kept and continued
             except requests.exceptions.RequestException as error:
                 raise Unavailable(f"{host(url)}: {type(error).__name__}") from None
         else:
@@ -67,9 +65,12 @@ def fetch_rest(url: str, target: Path, token: str) -> bool:
             partial.open("ab" if resumed else "wb") as file,
             tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name) as bar,
         ):
-            for chunk in reply.iter_content(1 << 16):
-                file.write(chunk)
-                bar.update(len(chunk))
+            try:
+                for chunk in reply.iter_content(1 << 16):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+            except requests.exceptions.RequestException:  # a break or a stall; the part is kept
+                return False
     if total is not None and partial.stat().st_size != total:
         return False
     partial.rename(target)

@@ -27,6 +27,7 @@ def fetch_package(requirement: str, filename: str, pinned_sha256: str) -> Path:
         pin = Path(folder) / "pin.txt"
         pin.write_text(f"{requirement} --hash=sha256:{pinned_sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+        command += ["--retries", "1", "--timeout", "15"]
         command += ["--dest", folder, "--requirement", str(pin)]
         result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         found = Path(folder) / filename

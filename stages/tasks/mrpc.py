@@ -15,23 +15,22 @@ LABELLED_HEADER = ["Quality", "#1 ID", "#2 ID", "#1 String", "#2 String"]
 UNLABELLED_HEADER = ["index", *LABELLED_HEADER[1:]]
 
 
-def parse(folder: Path) -> dict[str, pd.DataFrame]:
+def parse(folder: Path) -> tuple[dict[str, pd.DataFrame], list[str]]:
     """Read the raw corpus, or the three files that the tutorial's download script makes of it."""
     if all((folder / name).exists() for name in (TRAIN, TEST, DEV_IDS)):
         rows = read_pairs(folder / TRAIN)
         development = {tuple(cells) for cells in read_cells(folder / DEV_IDS, 2)}
         in_validation = rows["id"].map(lambda pair: tuple(pair.split("-")) in development)
-        return {
+        splits = {
             "train": rows[~in_validation].reset_index(drop=True),
             "validation": rows[in_validation].reset_index(drop=True),
             "test": read_pairs(folder / TEST),
         }
-    if all((folder / f"{name}.tsv").exists() for name in ("train", "dev", "test")):
-        return {
-            "train": read_pairs(folder / "train.tsv"),
-            "validation": read_pairs(folder / "dev.tsv"),
-            "test": read_pairs(folder / "test.tsv"),
-        }
+        return splits, [TRAIN, TEST, DEV_IDS]
+    files = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
+    if all((folder / name).exists() for name in files.values()):
+        splits = {split: read_pairs(folder / name) for split, name in files.items()}
+        return splits, list(files.values())
     raise Unavailable(
         f"neither layout found; expected {TRAIN}, {TEST} and {DEV_IDS}, or train.tsv, dev.tsv and "
         f"test.tsv; the folder holds {sorted(path.name for path in folder.iterdir())[:6]}"
@@ -40,7 +39,10 @@ def parse(folder: Path) -> dict[str, pd.DataFrame]:
 
 def read_cells(path: Path, columns: int) -> list[list[str]]:
     """Cells of a tab-separated file. Quotes mean nothing in it, so the csv module would misread."""
-    text = path.read_bytes().decode("utf-8-sig")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path.name} is not UTF-8 ({error}); get it anew") from None
     # Not str.splitlines: it would also break at characters that occur inside sentences.
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     table = []
@@ -90,9 +92,10 @@ FILES = glue.GlueFiles(
         DEV_IDS: "https://dl.fbaipublicfiles.com/glue/data/mrpc_dev_ids.tsv",
     },
     parse=parse,
+    check=lambda splits: TASK.check(splits),
 )
 
-TASK = Task(
+TASK: Task = Task(
     name="mrpc",
     text_columns=("sentence1", "sentence2"),
     labels=LABELS,

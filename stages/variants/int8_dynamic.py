@@ -20,7 +20,7 @@ __all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes
 
 
 class Params(Section):
-    engine: Literal["x86", "fbgemm", "onednn"] = "x86"
+    engine: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
 
 
 def build(source: Source, folder: Path, params: Section) -> None:

@@ -48,14 +48,14 @@ class Repo:
         assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-4000:]}"
         return result.stdout
 
-    def start(self, *command: str) -> subprocess.Popen[bytes]:
+    def start(self, *command: str, log: bool = False) -> subprocess.Popen[bytes]:
         """In a process group of its own, so that a test can kill all of it."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if log else subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
@@ -63,6 +63,12 @@ class Repo:
         """Run `dvc repro`; the stages that it ran."""
         output = self.run("dvc", "repro", *arguments, prefix=prefix)
         return re.findall(r"Running stage '(.+)':", output)
+
+    def clone(self, folder: Path) -> "Repo":
+        copy = Repo(folder, Path())
+        copy.environment = self.environment
+        self.run("git", "clone", "-q", str(self.folder), str(folder))
+        return copy
 
     def set_params(self, changes: dict[str, Any]) -> None:
         path = self.folder / "params.yaml"
@@ -80,12 +86,19 @@ class Repo:
         values: dict[str, Any] = json.loads((self.folder / "metrics" / path).read_text())
         return values
 
-    def files(self, *folders: str) -> dict[str, bytes]:
+    def contents(self, *outputs: str) -> dict[str, bytes]:
+        """Bytes of each output file, but for what rightly differs from run to run.
+
+        ONNX's exporter and the zip of TorchScript number things as they like; whether they hold the
+        same model is what stage export checks.
+        """
+        roots = [self.folder / output for output in outputs]
+        found = [path for root in roots for path in (root, *root.rglob("*")) if path.is_file()]
+        skipped = (".onnx", ".pt")
         return {
             str(path.relative_to(self.folder)): path.read_bytes()
-            for folder in folders
-            for path in sorted((self.folder / folder).rglob("*"))
-            if path.is_file()
+            for path in sorted(found)
+            if path.suffix not in skipped and path != self.folder / "exports/mrpc/manifest.json"
         }
 
 

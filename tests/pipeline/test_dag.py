@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -105,7 +106,9 @@ __all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes
 '''
 
 
-def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace(repo: Repo) -> None:
+def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace(
+    repo: Repo, tmp_path: Path
+) -> None:
     (repo.folder / "stages/variants/toy.py").write_text(TOY)
     params = repo.folder / "params.yaml"
     before = params.read_text()
@@ -126,39 +129,59 @@ def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace(repo: R
     assert "toy" not in shown
     assert repo.repro() == ["environment"]
 
+    # Another clone never had the toy: nothing of it may be part of a checksum.
+    repo.commit()
+    repo.run("dvc", "remote", "add", "-d", "shared", str(tmp_path / "remote"))
+    repo.run("dvc", "push")
+    clone = repo.clone(tmp_path / "clone")
+    clone.run("dvc", "pull")
+    assert clone.repro() == ["environment"]
+
 
 def test_two_clones_share_results_through_a_folder_remote(repo: Repo, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     repo.run("dvc", "remote", "add", "-d", "shared", str(remote))
     repo.commit()
-    repo.run("dvc", "push")
-
-    clone = Repo(tmp_path / "clone", Path())
-    clone.environment = repo.environment
-    repo.run("git", "clone", "-q", str(repo.folder), str(clone.folder))
-    clone.run("dvc", "pull")
+    repo.run("dvc", "push", "--run-cache")
+    clone = repo.clone(tmp_path / "clone")
+    clone.run("dvc", "pull", "--run-cache")
     assert clone.repro() == ["environment"]
     assert clone.run("git", "status", "--porcelain") == ""
-    # A machine with one core less: timings are taken anew, nothing is trained or quantized.
-    cpu = min(os.sched_getaffinity(0))
-    ran = clone.repro(prefix=("taskset", "-c", str(cpu)))
-    if clone.metric("environment.json")["cores"] != repo.metric("environment.json")["cores"]:
-        assert sorted(ran) == ["compare@mrpc", "environment", "export@mrpc", "latency@mrpc"]
 
 
-def test_an_old_timing_never_comes_back_from_the_run_cache(repo: Repo) -> None:
-    """On a machine that the run-cache has never seen, `latency` runs although all else is known."""
+def test_another_machine_times_anew_and_trains_nothing(repo: Repo) -> None:
+    """A machine that has only one core, played by an affinity mask."""
+    if len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("this machine has one core only")
     before = repo.metric("mrpc/latency/fp32.json")
-    facts = repo.metric("environment.json")
-    (repo.folder / "stages/measure/environment.py").write_text(
-        (repo.folder / "stages/measure/environment.py")
-        .read_text()
-        .replace("return cpuinfo", "return 'another CPU' or cpuinfo")
-    )
-    ran = repo.repro()
-    assert "latency@mrpc" in ran
-    assert repo.metric("environment.json")["cpu"] == "another CPU" != facts["cpu"]
+    mask = ("taskset", "-c", str(min(os.sched_getaffinity(0))))
+    assert sorted(repo.repro(prefix=mask)) == [
+        "compare@mrpc",
+        "environment",
+        "export@mrpc",
+        "latency@mrpc",
+    ]
     after = repo.metric("mrpc/latency/fp32.json")
-    assert after["cpu"] == "another CPU"
-    assert after["batch1_threads_1"]["p50_ms"] != before["batch1_threads_1"]["p50_ms"]
+    assert (before["cores"], after["cores"]) == (len(os.sched_getaffinity(0)), 1)
+    # Back on the first machine the run-cache knows the timing that was taken there.
+    assert "finetune@mrpc" not in repo.repro()
+    assert repo.metric("mrpc/latency/fp32.json") == before
+
+
+def test_another_instruction_set_also_evaluates_anew(repo: Repo) -> None:
+    """INT8 answers depend on it. Played by torch's own switch for CPU capabilities."""
+    repo.environment |= {"ATEN_CPU_CAPABILITY": "default"}
+    ran = repo.repro()
+    assert {"evaluate@mrpc-fp32", f"evaluate@mrpc-{INT8}", "latency@mrpc"} <= set(ran)
     assert not any("finetune" in stage or "quantize" in stage for stage in ran)
+    assert repo.metric(f"mrpc/accuracy/{INT8}.json")["instruction_set"].startswith("default")
+
+
+def test_a_typo_is_found_even_when_nothing_else_would_run(repo: Repo) -> None:
+    path = repo.folder / "params.yaml"
+    path.write_text(path.read_text() + "latncy: {}\n")
+    result = subprocess.run(
+        ["dvc", "repro"], cwd=repo.folder, env=repo.environment, capture_output=True, text=True
+    )
+    assert result.returncode != 0
+    assert "unknown key 'latncy'; did you mean 'latency'?" in result.stderr

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -23,44 +24,53 @@ def kill_when(process: "subprocess.Popen[bytes]", condition: Callable[[], bool])
     process.wait()
 
 
-def half_written(repo: Repo) -> bool:
-    """Some output exists under its temporary name."""
-    return any(
-        next((repo.folder / top).rglob("*.partial"), None) is not None
-        for top in ("data", "models", "metrics", "reports", "exports")
-    )
+SUICIDE = """
+import os, signal
+real, left = os.replace, int(os.environ["KILL_BEFORE_RENAME"])
+def replace(*arguments, **more):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments, **more)
+os.replace = replace
+"""
 
 
+# Stage, outputs, and before which rename it dies: the first, and one between two outputs.
 STAGES = [
-    ("download_glue mrpc", ["data", "metrics/mrpc"]),
-    ("quantize mrpc fp32", ["models/mrpc/fp32"]),
-    ("quantize mrpc int8_dynamic", ["models/mrpc/int8_dynamic"]),
-    ("size_report mrpc", ["metrics/mrpc/size"]),
-    ("evaluate mrpc int8_dynamic", ["metrics/mrpc/accuracy", "reports/mrpc/predictions"]),
-    ("compare mrpc", ["metrics/mrpc/compare"]),
-    ("export mrpc", ["exports/mrpc"]),
+    ("download_glue mrpc", ["data", "metrics/mrpc/dataset.json"], (1, 2)),
+    ("quantize mrpc fp32", ["models/mrpc/fp32"], (1, 2)),
+    ("quantize mrpc int8_dynamic", ["models/mrpc/int8_dynamic"], (2,)),
+    ("size_report mrpc", ["metrics/mrpc/size", "reports/mrpc/size.csv"], (2, 4)),
+    ("evaluate mrpc int8_dynamic", ["metrics/mrpc/accuracy", "reports/mrpc/predictions"], (1, 2)),
+    ("compare mrpc", ["metrics/mrpc/compare", "reports/mrpc/compare.md"], (2, 4)),
+    ("export mrpc", ["exports/mrpc", "metrics/mrpc/export.json"], (4,)),
 ]
 
 
-@pytest.mark.parametrize(("stage", "outputs"), STAGES, ids=[stage for stage, _ in STAGES])
-def test_killed_while_it_writes(repo: Repo, stage: str, outputs: list[str]) -> None:
-    """What was there before stays whole; the second run gives the same bytes."""
+@pytest.mark.parametrize(("stage", "outputs", "renames"), STAGES, ids=[s[0] for s in STAGES])
+def test_killed_while_it_writes(
+    repo: Repo, stage: str, outputs: list[str], renames: tuple[int, ...], tmp_path: Path
+) -> None:
+    """Outputs that were there stay whole; the next run gives the bytes of an undisturbed one."""
+    (tmp_path / "sitecustomize.py").write_text(SUICIDE)
     command = ("python", "-m", *f"stages.{stage}".split())
-    undisturbed = repo.files(*outputs)
-    kill_when(repo.start(*command), lambda: half_written(repo))
+    undisturbed = repo.contents(*outputs)
+    for rename in renames:
+        plan = {"PYTHONPATH": str(tmp_path), "KILL_BEFORE_RENAME": str(rename)}
+        killed = subprocess.run(command, cwd=repo.folder, env=repo.environment | plan)
+        assert killed.returncode == -signal.SIGKILL
+        assert repo.contents(*outputs) == undisturbed
     repo.run(*command)
-    again = repo.files(*outputs)
-    assert again.keys() == undisturbed.keys()
-    different = {name for name in again if again[name] != undisturbed[name]}
-    # A zip of TorchScript holds no time, but ONNX's exporter numbers some nodes as it likes.
-    assert different <= {"exports/mrpc/model.onnx", "exports/mrpc/manifest.json"}
-    assert not half_written(repo)
+    assert repo.contents(*outputs) == undisturbed
+    assert not list(repo.folder.glob("**/*.partial"))
 
 
 def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo) -> None:
     command = ("python", "-m", "stages.finetune", "mrpc")
     outputs = ("models/mrpc/finetuned", "metrics/mrpc/finetune.json", "reports/mrpc/training")
-    undisturbed = repo.files(*outputs)
+    undisturbed = repo.contents(*outputs)
     unfinished = repo.folder / ".training/mrpc"
 
     def first_epoch_is_over() -> bool:
@@ -68,13 +78,13 @@ def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo
 
     kill_when(repo.start(*command), first_epoch_is_over)
     assert "continuing from step 58" in repo.run(*command)
-    assert repo.files(*outputs) == undisturbed
+    assert repo.contents(*outputs) == undisturbed
     assert not unfinished.exists()
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
     command = ("python", "-m", "stages.finetune", "mrpc")
-    undisturbed = repo.files("models/mrpc/finetuned")
+    undisturbed = repo.contents("models/mrpc/finetuned")
     unfinished = repo.folder / ".training/mrpc"
 
     def is_being_saved() -> bool:
@@ -83,7 +93,7 @@ def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
 
     kill_when(repo.start(*command), is_being_saved)
     assert "continuing" not in repo.run(*command)
-    assert repo.files("models/mrpc/finetuned") == undisturbed
+    assert repo.contents("models/mrpc/finetuned") == undisturbed
 
 
 def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> None:
@@ -96,7 +106,7 @@ def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> No
 
 def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None:
     command = ("python", "-m", "stages.latency", "mrpc")
-    before = repo.files("metrics/mrpc/latency")
+    before = repo.contents("metrics/mrpc/latency")
     process = repo.start(*command)
 
     def children() -> list[psutil.Process]:
@@ -110,9 +120,27 @@ def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None
     process.kill()  # only the stage: its timed processes must notice by themselves
     process.wait()
     assert psutil.wait_procs(orphans, timeout=30)[1] == []
-    assert repo.files("metrics/mrpc/latency") == before
+    assert repo.contents("metrics/mrpc/latency") == before
     repo.run(*command)
-    assert repo.files("metrics/mrpc/latency").keys() == before.keys()
+    assert repo.contents("metrics/mrpc/latency").keys() == before.keys()
+
+
+def test_two_timings_wait_for_each_other(repo: Repo) -> None:
+    """Machine-wide: parallel experiment queues run whole pipelines side by side."""
+    from filelock import FileLock
+
+    from stages.latency import LOCK
+
+    with FileLock(LOCK, mode=0o666):
+        process = repo.start("python", "-m", "stages.latency", "mrpc", log=True)
+        assert process.stdout is not None
+        while b"another timing run" not in (line := process.stdout.readline()):
+            assert line, "ended without waiting"
+        assert psutil.Process(process.pid).children() == []
+    while b"round 1/1" not in (line := process.stdout.readline()):
+        assert line, "did not go on when the lock was free"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
 
 
 def test_dvc_itself_killed_in_the_middle_of_training(fresh: Repo, finished: Repo) -> None:
@@ -120,4 +148,4 @@ def test_dvc_itself_killed_in_the_middle_of_training(fresh: Repo, finished: Repo
     unfinished = fresh.folder / ".training/mrpc"
     kill_when(fresh.start("dvc", "repro", "finetune"), lambda: any(unfinished.glob("*/complete")))
     assert "finetune@mrpc" in fresh.repro("finetune")
-    assert fresh.files("models/mrpc/finetuned") == finished.files("models/mrpc/finetuned")
+    assert fresh.contents("models/mrpc/finetuned") == finished.contents("models/mrpc/finetuned")

@@ -167,6 +167,26 @@ def test_model_that_needs_a_hub_that_is_not_there(
     assert_refused(result, "cannot load the model 'bert-base-uncased'", "minilm-l6")
 
 
+def test_checkpoint_that_was_never_fine_tuned(
+    with_data: Path, run: Run, tiny_bert: Path, tmp_path: Path
+) -> None:
+    from transformers import AutoTokenizer, BertModel
+
+    BertModel.from_pretrained(tiny_bert).save_pretrained(tmp_path / "encoder")
+    AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "encoder")
+    set_params(with_data, {"finetune": {"mrpc": {"checkpoint": str(tmp_path / "encoder")}}})
+    result = run("finetune", "mrpc")
+    assert_refused(result, "is not fine-tuned: it has no classifier", "Name it in 'model'")
+
+
+def test_truncated_weights(with_data: Path, run: Run, tiny_bert: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_bert, tmp_path / "model")
+    weights = tmp_path / "model/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    set_params(with_data, {"finetune": {"mrpc": {"model": str(tmp_path / "model")}}})
+    assert_refused(run("finetune", "mrpc"), "cannot load the model", "incomplete")
+
+
 def test_longer_texts_than_the_model_takes(with_data: Path, run: Run) -> None:
     set_params(with_data, {"finetune": {"mrpc": {"max_length": 128}}})
     result = run("finetune", "mrpc")
@@ -180,7 +200,14 @@ def test_stage_without_its_artifact(project: Path, run: Run) -> None:
 
 def test_full_disk(project: Path, mirror: Path, tmp_path: Path) -> None:
     """On a tmpfs of 200 kB: one line, and no half-written file under its final name."""
-    in_own_mounts = ["unshare", "--user", "--map-root-user", "--mount", "bash", "-ec"]
+    in_own_mounts = [
+        shutil.which("unshare") or "false",
+        "--user",
+        "--map-root-user",
+        "--mount",
+        "bash",
+        "-ec",
+    ]
     (project / "data").mkdir()
     mount = 'mount -t tmpfs -o size=200k tmpfs "$PWD/data"'
     if subprocess.run([*in_own_mounts, mount], cwd=project, capture_output=True).returncode:

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ class Server:
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
         self.break_off_after: list[int] = []  # bytes, one entry per request
+        self.stall_after: list[int] = []  # likewise
         self.ranges: list[str | None] = []
         outer = self
 
@@ -52,6 +54,10 @@ class Server:
                 rest = content[start:]
                 if outer.break_off_after:
                     rest = rest[: outer.break_off_after.pop(0)]
+                if outer.stall_after:
+                    self.wfile.write(rest[: outer.stall_after.pop(0)])
+                    time.sleep(1)
+                    return
                 self.wfile.write(rest)
 
             def log_message(self, *_: object) -> None: ...
@@ -96,6 +102,15 @@ def test_a_server_that_keeps_breaking_off_gives_no_file(server: Server, tmp_path
         download(f"{server.url}/file", tmp_path / "file")
     assert not (tmp_path / "file").exists()
     assert (tmp_path / "file.partial").stat().st_size == 3 * 65536
+
+
+def test_a_stalled_server_is_asked_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.sources.http.READ_SECONDS", 0.3)
+    server.stall_after = [70_000]
+    assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=65536-"]
 
 
 def test_a_wrong_checksum_leaves_no_file(server: Server, tmp_path: Path) -> None:
@@ -154,7 +169,7 @@ def test_mrpc_from_the_hub(hub: Server) -> None:
 def test_a_hub_file_that_is_no_parquet_is_refused_and_fetched_anew(hub: Server) -> None:
     path = "/datasets/nyu-mll/glue/resolve/main/mrpc/train-00000-of-00001.parquet"
     good, hub.files[path] = hub.files[path], b"<html>log in</html>"
-    with pytest.raises(UserError, match="not a readable parquet"):
+    with pytest.raises(UserError, match=r"not a readable parquet.*removed, run again"):
         tasks.get("mrpc").fetch(FROM_HUB)
     hub.files[path] = good
     assert len(tasks.get("mrpc").fetch(FROM_HUB).splits["train"]) == 3668
@@ -164,3 +179,22 @@ def test_offline_mode_is_respected(hub: Server, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
         tasks.get("mrpc").fetch(FROM_HUB)
+
+
+def test_what_was_downloaded_before_needs_no_hub(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks.get("mrpc").fetch(FROM_HUB)
+    hub.files.clear()
+    assert tasks.get("mrpc").reachable(FROM_HUB)
+    assert len(tasks.get("mrpc").fetch(FROM_HUB).splits["test"]) == 1725
+
+
+def test_other_counts_than_published_are_not_kept_in_the_cache(hub: Server) -> None:
+    path = "/datasets/nyu-mll/glue/resolve/main/mrpc/train-00000-of-00001.parquet"
+    validation = "/datasets/nyu-mll/glue/resolve/main/mrpc/validation-00000-of-00001.parquet"
+    good, hub.files[path] = hub.files[path], hub.files[validation]
+    with pytest.raises(UserError, match=r"published are .* removed, run again"):
+        tasks.get("mrpc").fetch(FROM_HUB)
+    hub.files[path] = good
+    tasks.get("mrpc").fetch(FROM_HUB)

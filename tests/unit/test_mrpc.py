@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from stages import tasks
-from stages.download_glue import check_split, rendition
+from stages.download_glue import rendition
 from stages.plumbing.command import UserError
-from stages.tasks import UNLABELLED, Fetched
+from stages.tasks import UNLABELLED, Fetched, check_split
 from tests.conftest import HEADER, PUBLISHED, mrpc_lines, write_raw_corpus, write_tutorial_layout
 
 MRPC = tasks.get("mrpc")

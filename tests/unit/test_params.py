@@ -54,7 +54,7 @@ def test_a_task_without_recipe_is_told_what_to_add(tmp_path: Path) -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     del values["finetune"]["mrpc"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    with pytest.raises(UserError, match=r"add a section finetune\.mrpc"):
+    with pytest.raises(UserError, match=r"add a section finetune\.mrpc, copied from"):
         load_params(tmp_path / "params.yaml")
 
 
@@ -101,3 +101,17 @@ def test_the_tutorial_preset_has_the_tutorials_settings() -> None:
     assert (recipe["max_length"], recipe["batch_size"], recipe["epochs"]) == (128, 8, 3)
     assert (recipe["learning_rate"], recipe["seed"]) == (2e-5, 42)
     assert preset["evaluate"] == {"batch_size": 8, "padding": "max_length"}
+
+
+def test_no_setting_of_another_preset_survives_the_tutorials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "presets").symlink_to(ROOT / "presets")
+    monkeypatch.chdir(tmp_path)
+    recipes = []
+    for first in ("quick", "bert_base_speed", None):
+        (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+        for name in filter(None, (first, "tutorial")):
+            apply_preset(name)
+        recipes.append(load_params().finetune["mrpc"])
+    assert recipes[0] == recipes[1] == recipes[2]

@@ -6,7 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification, set_seed
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForSequenceClassification,
+    set_seed,
+)
 
 from stages import variants
 from stages.measure.exported import LOADERS
@@ -35,14 +41,16 @@ def batch(rows: int = 5, length: int = 12, vocabulary: int = 70) -> Batch:
     return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
 
 
-def build(name: str, checkpoint: Path, folder: Path, **settings: object) -> Path:
+def build(
+    name: str, checkpoint: Path, folder: Path, inputs: list[str] = INPUTS, **settings: object
+) -> Path:
     """What stage quantize does, without a task."""
     folder.mkdir(parents=True)
     params: Section = variants.get(name).Params(**settings)
     copy_without_weights(checkpoint, folder)
     source = variants.Source(checkpoint=checkpoint, train=Path("unused"))
     variants.get(name).build(source, folder, params)
-    recipe = Recipe(task="t", model="m", weights="random", max_length=64, inputs=INPUTS)
+    recipe = Recipe(task="t", model="m", weights="random", max_length=64, inputs=inputs)
     write_manifest(folder, name, recipe, params.model_dump())
     return folder
 
@@ -139,6 +147,18 @@ def test_weights_of_another_architecture_are_refused(tiny_bert: Path, tmp_path: 
     (artifact / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
     with pytest.raises(UserError, match=r"does not fit its config\.json"):
         variants.get("int8_dynamic").load(artifact)
+
+
+def test_a_model_without_token_types_is_quantized_and_exported(tmp_path: Path) -> None:
+    config = DistilBertConfig(vocab_size=70, dim=32, hidden_dim=64, n_layers=2, n_heads=2)
+    checkpoint, inputs = tmp_path / "checkpoint", ["input_ids", "attention_mask"]
+    DistilBertForSequenceClassification(config).save_pretrained(checkpoint)
+    artifact = build("int8_dynamic", checkpoint, tmp_path / "artifact", inputs)
+    texts = {name: batch()[name] for name in inputs}
+    expected = variants.get("int8_dynamic").load(artifact)(texts)
+    for file in variants.get("int8_dynamic").export(artifact, tmp_path):
+        found = LOADERS[Path(file).suffix](tmp_path / file)(texts)
+        np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=file)
 
 
 @pytest.mark.parametrize(
