@@ -117,52 +117,55 @@ def groups(settings: Latency) -> list[str]:
 
 
 def markdown(task: Task, rows: dict[str, dict], settings: Compare, timing: Latency) -> str:
-    """The table that is printed, and pasted into a pull request."""
+    """What is printed, and pasted into a pull request."""
     headline = task.metrics[0]
     any_row, environment = next(iter(rows.values())), read_json(paths.ENVIRONMENT)
-    percent = f"{100 * settings.confidence:g} %"
+    parts = [f"### {task.name}"]
+    for prefix, split in (("", "validation"), ("test_", "test")):
+        if f"{prefix}n" in any_row:
+            cells = [accuracy_cells(name, row, prefix, headline) for name, row in rows.items()]
+            parts += [f"{split}, {any_row[f'{prefix}n']} texts:", pipe_table(cells)]
+    parts += ["cost:", pipe_table([cost_cells(name, row) for name, row in rows.items()])]
     first, last = groups(timing)[0], groups(timing)[-1]
-    table = []
-    for name, row in rows.items():
-        cells = {"variant": name}
-        for prefix, split in (("", "validation"), ("test_", "test")):
-            if f"{prefix}{headline}" not in row:
-                continue
-            cells[f"{headline} {split}"] = (
-                f"{row[f'{prefix}{headline}']:.4f} "
-                f"({row[f'{prefix}{headline}_low']:.3f}-{row[f'{prefix}{headline}_high']:.3f})"
-            )
-            cells[f"drop in points {split}"] = (
-                f"{row[f'{prefix}{headline}_drop_points']:+.2f} "
-                f"({row[f'{prefix}{headline}_drop_low']:+.2f} to "
-                f"{row[f'{prefix}{headline}_drop_high']:+.2f})"
-            )
-        cells |= {
-            "agree": f"{row['agreement_pct']:.1f} %",
-            "McNemar p": f"{row['mcnemar_p']:.2g}",
-            "p50 ms": f"{row['p50_ms']:.2f}",
-            "p90 ms": f"{row['p90_ms']:.2f}",
-            "speed-up p90": f"{row['speedup_p90']:.2f}x",
-            "texts/s": f"{row['throughput_per_s']:.0f}",
-            "MB": f"{row['size_mb']:.1f}",
-            "smaller": f"{row['size_ratio']:.2f}x",
-            "verdict": row["verdict"],
-        }
-        table.append(cells)
-    notes = [
-        f"{headline} of always answering the majority class: "
-        f"{any_row[f'majority_{headline}']:.4f} (validation).",
-        f"Intervals: {percent} bootstrap, for drops paired on the same rows. Verdict: validation "
-        f"drop against a budget of {settings.max_f1_drop_points:g} points.",
-        f"p50 and p90: {first}; texts/s: {last}. {environment['cpu']}, "
-        f"{environment['instruction_set']}, {environment['cores']} cores, torch "
-        f"{environment['torch']}.",
-    ]
+    parts.append(
+        f"Always answering the majority class: {headline} {any_row[f'majority_{headline}']:.4f} on "
+        f"validation. Intervals: {100 * settings.confidence:g} % bootstrap; drops are fp32 minus "
+        "variant, paired on the same texts. Verdict: drop on validation against a budget of "
+        f"{settings.max_f1_drop_points:g} points. p50 and p90: {first}; texts/s: {last}. "
+        f"{environment['cpu']}, {environment['instruction_set']}, {environment['cores']} cores, "
+        f"torch {environment['torch']}."
+    )
     if any_row["weights"] == "random":
-        notes.append("RANDOM WEIGHTS: latency and size are real, accuracy means nothing.")
+        parts.append("RANDOM WEIGHTS: latency and size are real, accuracy means nothing.")
     if any_row["contended"]:
-        notes.append("CONTENDED: other processes ran during the timing; do not quote latency.")
-    return "\n".join([f"### {task.name}", "", pipe_table(table), "", *notes, ""])
+        parts.append("CONTENDED: other processes ran during the timing; do not quote latency.")
+    return "\n\n".join(parts) + "\n"
+
+
+def accuracy_cells(name: str, row: dict, prefix: str, headline: str) -> dict[str, str]:
+    value, drop = f"{prefix}{headline}", f"{prefix}{headline}_drop"
+    cells = {
+        "variant": name,
+        headline: f"{row[value]:.4f} ({row[f'{value}_low']:.3f} to {row[f'{value}_high']:.3f})",
+        "drop in points": f"{row[f'{drop}_points']:+.2f} "
+        f"({row[f'{drop}_low']:+.2f} to {row[f'{drop}_high']:+.2f})",
+        "same answers": f"{row[f'{prefix}agreement_pct']:.1f} %",
+        "McNemar p": f"{row[f'{prefix}mcnemar_p']:.2g}",
+    }
+    return cells if prefix else cells | {"verdict": row["verdict"]}
+
+
+def cost_cells(name: str, row: dict) -> dict[str, str]:
+    return {
+        "variant": name,
+        "p50 ms": f"{row['p50_ms']:.2f}",
+        "p90 ms": f"{row['p90_ms']:.2f}",
+        "speed-up p90": f"{row['speedup_p90']:.2f}x",
+        "texts/s": f"{row['throughput_per_s']:.0f}",
+        "MB": f"{row['size_mb']:.1f}",
+        "smaller": f"{row['size_ratio']:.2f}x",
+        "quantized operators": f"{row['quantized_ops']}",
+    }
 
 
 def pipe_table(rows: list[dict[str, str]]) -> str:

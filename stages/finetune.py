@@ -36,7 +36,6 @@ def finetune(task: str) -> None:
     model, tokenizer = pretrained.load(
         source, definition.labels, recipe.seed, fine_tuned=bool(recipe.checkpoint)
     )
-    set_dropout(model, recipe.dropout)
     longest = min(
         tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**6)
     )
@@ -80,15 +79,6 @@ def finetune(task: str) -> None:
     )
     shutil.rmtree(unfinished, ignore_errors=True)
     report(definition, source.weights, result)
-
-
-def set_dropout(model: Any, probability: float) -> None:
-    """In the whole encoder and the head, whatever the architecture's own value is."""
-    from torch.nn import Dropout
-
-    for module in model.modules():
-        if isinstance(module, Dropout):
-            module.p = probability
 
 
 def with_labels(encoded: list[Tokens], rows: pd.DataFrame) -> list[dict[str, Any]]:

@@ -34,7 +34,6 @@ class Finetune(Section):
     max_steps: int
     warmup_ratio: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    dropout: float = Field(ge=0, lt=1)
     seed: int = Field(ge=0)
 
 
