@@ -96,6 +96,7 @@ def make_trainer(
 ) -> "Trainer":
     from transformers import (
         DataCollatorWithPadding,
+        PrinterCallback,
         ProgressCallback,
         Trainer,
         TrainerCallback,
@@ -140,6 +141,7 @@ def make_trainer(
         dataloader_pin_memory=False,
         report_to=[],
         log_level="error",
+        disable_tqdm=True,  # brings in PrinterCallback, which Progress replaces
     )
     trainer = Trainer(
         model=model,
@@ -150,7 +152,7 @@ def make_trainer(
         compute_metrics=compute_metrics,
         callbacks=[MarkComplete()],
     )
-    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
     return trainer
 
