@@ -160,8 +160,8 @@ def load(
     except UserError:
         raise
     except OSError as error:
-        if getattr(error, "errno", None):
-            raise  # the disk, not the model
+        if is_disk_full(error):
+            raise
         raise UserError(
             f"cannot load the model '{model.location}': "
             + ("the hub does not answer and it was not downloaded before. " * model.from_cache)
