@@ -64,7 +64,8 @@ def finetune(task: str) -> None:
         trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
     history = trainer.state.log_history if trains else []
     output = trainer.predict(encoded["validation"])
-    result = score(definition.metrics, rows["validation"]["label"].to_numpy(), output.predictions)
+    # Grouped by length, the Trainer also predicts in another order than the rows': its labels count.
+    result = score(definition.metrics, output.label_ids, output.predictions)
 
     with new_folder(paths.checkpoint(task)) as folder:
         model.save_pretrained(folder)

@@ -32,6 +32,12 @@ def test_the_first_run_writes_everything(finished: Repo) -> None:
     assert page.count("\n| fp32 ") == page.count(f"\n| {INT8} ") == 3  # validation, test, cost
 
 
+def test_finetune_and_evaluate_score_the_same_model_alike(finished: Repo) -> None:
+    trained = finished.metric("mrpc/finetune.json")["validation"]
+    evaluated = finished.metric("mrpc/accuracy/fp32.json")["validation"]
+    assert trained == pytest.approx(evaluated, abs=1e-5)
+
+
 def test_metrics_are_scalars_with_the_same_keys_for_each_variant(finished: Repo) -> None:
     def leaves(value: object, path: str = "") -> dict[str, object]:
         if isinstance(value, dict):
