@@ -64,7 +64,7 @@ def finetune(task: str) -> None:
         trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
     history = trainer.state.log_history if trains else []
     output = trainer.predict(encoded["validation"])
-    # Grouped by length, the Trainer also predicts in another order than the rows': its labels count.
+    # Grouped by length, the Trainer predicts in an order of its own: only its labels match.
     result = score(definition.metrics, output.label_ids, output.predictions)
 
     with new_folder(paths.checkpoint(task)) as folder:
