@@ -71,6 +71,11 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
             f"validation, {facts['agreement_pct']:.2f} % of the variant's answers, largest logit "
             f"difference {facts['max_difference']:.2g}"
         )
+    lines.append(
+        f"- For comparison: the variant itself gives the same answer on "
+        f"{next(iter(metrics['files'].values()))['variant_self_agreement_pct']:.2f} % of the rows "
+        "whether a row is in a padded batch or alone."
+    )
     order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
     texts = ", ".join(f'"{column}"' for column in task.text_columns)
     lines += [
