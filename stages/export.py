@@ -34,9 +34,9 @@ from stages.plumbing.params import load_params
 
 # TorchScript runs the variant's own kernels, so its logits must be the variant's.
 MAX_TORCHSCRIPT_DIFFERENCE = 1e-4
-# ONNX computes elsewhere, so its answers must be: on this share of the validation rows, or as many as
-# the variant itself keeps (less a point) between a padded batch and each row alone. Dynamic INT8
-# amplifies any change: one activation rounded the other way moves all that follow.
+# ONNX computes elsewhere, so its answers must be: on this share of the validation rows, or on as
+# many as the variant itself keeps (less a point) between a padded batch and each row alone. Dynamic
+# INT8 amplifies any change: one activation rounded the other way moves all that follow.
 MIN_AGREEMENT_PCT, ALLOWANCE_POINTS = 99.0, 1.0
 
 
