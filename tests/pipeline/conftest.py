@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PROJECT_FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "README.md")
 SETTINGS = {
     "finetune": {"mrpc": {"model": "tiny-bert", "max_length": 32, "batch_size": 64, "epochs": 2}},
-    "latency": {"queries": 64, "rounds": 1, "warmup": 1},
+    "latency": {"queries": 64, "rounds": 1, "warmup": 1, "threads": [1], "batch_sizes": [1, 2]},
     "compare": {"bootstrap_samples": 200},
     "export": {"variant": "int8_dynamic"},
 }
@@ -69,6 +69,11 @@ class Repo:
         copy.environment = self.environment
         self.run("git", "clone", "-q", str(self.folder), str(folder))
         return copy
+
+    def would_run(self) -> set[str]:
+        """Stages whose own inputs changed (`dvc status`); what follows from them comes on top."""
+        status: dict[str, Any] = json.loads(self.run("dvc", "status", "--json"))
+        return set(status)
 
     def set_params(self, changes: dict[str, Any]) -> None:
         path = self.folder / "params.yaml"
