@@ -66,7 +66,7 @@ class Repo:
 
     def clone(self, folder: Path) -> "Repo":
         copy = Repo(folder, Path())
-        copy.environment = self.environment
+        copy.environment = dict(self.environment)
         self.run("git", "clone", "-q", str(self.folder), str(folder))
         return copy
 
@@ -132,7 +132,7 @@ def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """The same after one full `dvc repro`, committed. Not to be changed by a test: copy it."""
     repo = Repo(tmp_path_factory.mktemp("finished") / "project", Path())
     shutil.copytree(fresh.folder, repo.folder, symlinks=True)
-    repo.environment = fresh.environment
+    repo.environment = dict(fresh.environment)
     repo.repro()
     repo.commit()
     return repo
@@ -143,5 +143,5 @@ def repo(finished: Repo, tmp_path: Path) -> Repo:
     """A copy of the finished repository, to do with as a test likes."""
     copy = Repo(tmp_path / "project", Path())
     shutil.copytree(finished.folder, copy.folder, symlinks=True)
-    copy.environment = finished.environment
+    copy.environment = dict(finished.environment)
     return copy
