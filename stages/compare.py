@@ -1,13 +1,16 @@
 """Every variant against fp32: accuracy with its evidence, latency, size, and a verdict."""
 
+import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from stages import tasks, variants
 from stages.measure import statistics
-from stages.measure.timing import group_name
+from stages.measure.report import Comparison, groups, markdown
+from stages.measure.selection import choose, front
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, write_json, write_text
@@ -16,78 +19,161 @@ from stages.tasks import Task
 
 
 def compare(task: str) -> None:
-    """Write metrics/<task>/compare/<variant>.json, reports/<task>/compare.md and .csv."""
+    """Write metrics/<task>/compare/<variant>.json, and compare.md, .csv of reports/<task>/."""
     params, definition = load_params(), tasks.get(task)
-    names = list(params.quantize)
-    remove_unlisted(paths.METRICS / task / "accuracy", names)
-    remove_unlisted(paths.REPORTS / task / "predictions", names)
+    names, seeds = list(params.quantize), params.finetune.seeds
+    for folder in (paths.METRICS / task / "accuracy", paths.REPORTS / task / "predictions"):
+        remove_unlisted(folder, names, seeds)
+    scores = {(name, s): read_json(paths.accuracy(task, s, name)) for name in names for s in seeds}
+    skipped = {name: each["skipped"] for (name, _), each in scores.items() if "skipped" in each}
+    names = [name for name in names if name not in skipped]
+    by_seed = [
+        accuracy_row(definition, seed, name, params.compare) for seed in seeds for name in names
+    ]
     rows = {
-        name: accuracy_row(definition, name, params.compare) | cost_row(task, name, params.latency)
+        name: over_seeds(
+            [row for row in by_seed if row["variant"] == name], definition, params.compare
+        )
+        | cost_row(task, name, params.latency)
         for name in names
     }
+    headline = definition.metrics[0]
+    on_front = front(rows, f"{headline}_mean")
+    for name, row in rows.items():
+        row["on_front"] = int(name in on_front)
+    choice = choose(rows, variants.REFERENCE, headline, params.compare.max_f1_drop_points)
     with new_folder(paths.METRICS / task / "compare") as folder:
         for name, row in rows.items():
             write_json(folder / f"{name}.json", row)
+    table = pd.DataFrame(rows).T.rename_axis("variant")
+    for name in ("mean", "min", "max"):  # the plot's columns, whatever the task's metric is
+        table[f"score_{name}"] = table[f"{headline}_{name}"]
     with new_file(paths.REPORTS / task / "compare.csv") as partial:
-        pd.DataFrame(rows).T.rename_axis("variant").to_csv(partial)
-    page = markdown(definition, rows, params.compare, params.latency)
+        table.to_csv(partial)
+    comparison = Comparison(rows, seeds_table(by_seed, headline), skipped, choice)
+    page = markdown(definition, comparison, params.compare, params.latency)
     write_text(paths.REPORTS / task / "compare.md", page)
     print(page)
 
 
-def remove_unlisted(folder: Path, names: list[str]) -> None:
-    """A variant taken out of params.yaml leaves its files behind; no table may show them."""
-    for path in folder.iterdir():
+def remove_unlisted(folder: Path, names: list[str], seeds: list[int]) -> None:
+    """A variant or seed taken out of params.yaml leaves files behind; no table may show them."""
+    for path in folder.glob("seed_*/*"):
         if path.stem not in names and path.suffix in (".json", ".csv"):
             path.unlink()
+    for path in folder.iterdir():
+        if path.is_dir() and path.name not in [f"seed_{seed}" for seed in seeds]:
+            shutil.rmtree(path)
 
 
-def accuracy_row(task: Task, name: str, settings: Compare) -> dict[str, float | str]:
-    """Validation decides; test, on which nothing was chosen, stands beside it."""
-    scores = read_json(paths.metric(task.name, "accuracy", name))
-    ours = pd.read_csv(paths.predictions(task.name, name), dtype={"id": str})
-    fp32 = pd.read_csv(paths.predictions(task.name, variants.REFERENCE), dtype={"id": str})
-    headline = task.metrics[0]
-    row: dict[str, float | str] = {}
+def over_seeds(by_seed: list[dict], task: Task, settings: Compare) -> dict[str, float | str]:
+    """The first seed's row, whose model ships, and over all seeds mean, median, worst, verdict.
+
+    Validation decides. Its verdict is about the mean drop: what a seed adds by chance to one model
+    it also takes from another.
+    """
+    row = {key: value for key, value in by_seed[0].items() if key != "variant"}
+    name, seeds = by_seed[0]["variant"], [seed["seed"] for seed in by_seed]
+    row["seeds"], headline = len(seeds), task.metrics[0]
     for split, prefix in (("validation", ""), ("test", "test_")):
-        if split not in scores:
+        if f"{prefix}n" not in row:
             continue
-        labels, predicted, reference = aligned(ours, fp32, split)
-        bootstrap = (len(task.labels), settings.bootstrap_samples, settings.confidence)
-        row |= {f"{prefix}{metric}": scores[split][metric] for metric in task.metrics}
-        own = statistics.metric_interval(headline, labels, predicted, *bootstrap)
-        row |= {f"{prefix}{headline}_low": own.low, f"{prefix}{headline}_high": own.high}
-        before = read_json(paths.metric(task.name, "accuracy", variants.REFERENCE))[split]
-        for metric in task.metrics:
-            drop = 100 * (before[metric] - scores[split][metric])
-            row[f"{prefix}{metric}_drop_points"] = drop
-            spread = statistics.paired_drop_interval(
-                metric, labels, reference, predicted, *bootstrap
-            )
-            row[f"{prefix}{metric}_drop_low"] = spread.low
-            row[f"{prefix}{metric}_drop_high"] = spread.high
-            if metric == headline and not prefix:
-                row["verdict"] = statistics.verdict(spread, settings.max_f1_drop_points)
-        row[f"{prefix}agreement_pct"] = 100 * float((predicted == reference).mean())
-        row[f"{prefix}disagreements"] = int((predicted != reference).sum())
-        row[f"{prefix}mcnemar_p"] = statistics.mcnemar(reference == labels, predicted == labels)
-        row[f"{prefix}n"] = len(labels)
-    row[f"majority_{headline}"] = scores["validation"][f"majority_{headline}"]
-    row["collapsed"] = scores["validation"]["collapsed"]
+        answers = [aligned(task, seed, name, split) for seed in seeds]
+        spread = statistics.paired_drop_interval(
+            headline,
+            answers[0].labels,
+            [each.fp32 for each in answers],
+            [each.ours for each in answers],
+            len(task.labels),
+            settings.bootstrap_samples,
+            settings.confidence,
+        )
+        scores = [seed[f"{prefix}{headline}"] for seed in by_seed]
+        drops = [seed[f"{prefix}{headline}_drop_points"] for seed in by_seed]
+        row |= {
+            f"{prefix}{headline}_mean": float(np.mean(scores)),
+            f"{prefix}{headline}_min": min(scores),
+            f"{prefix}{headline}_max": max(scores),
+            f"{prefix}{headline}_drop_mean_points": float(np.mean(drops)),
+            f"{prefix}{headline}_drop_mean_low": spread.low,
+            f"{prefix}{headline}_drop_mean_high": spread.high,
+            f"{prefix}{headline}_drop_median_points": float(np.median(drops)),
+            f"{prefix}{headline}_drop_worst_points": max(drops),
+        }
+        if not prefix:
+            row["verdict"] = statistics.verdict(spread, settings.max_f1_drop_points)
     if name == variants.REFERENCE:
         row["verdict"] = "reference"
-    if row["collapsed"]:
-        row["verdict"] = "collapsed"
     return row
 
 
-def aligned(
-    ours: pd.DataFrame, fp32: pd.DataFrame, split: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels, our answers and fp32's answers on the same rows of `split`."""
+def seeds_table(by_seed: list[dict], headline: str) -> pd.DataFrame:
+    """One row per variant, seed and split."""
+    return pd.DataFrame(
+        {
+            "variant": row["variant"],
+            "seed": row["seed"],
+            "split": split,
+            "drop_points": row[f"{prefix}{headline}_drop_points"],
+            "mcnemar_p": row[f"{prefix}mcnemar_p"],
+        }
+        for prefix, split in (("", "validation"), ("test_", "test"))
+        for row in by_seed
+        if f"{prefix}n" in row
+    )
+
+
+def accuracy_row(task: Task, seed: int, name: str, settings: Compare) -> dict[str, float | str]:
+    """One seed; validation decides, test, on which nothing was chosen, stands beside it."""
+    scores = read_json(paths.accuracy(task.name, seed, name))
+    fp32_scores = read_json(paths.accuracy(task.name, seed, variants.REFERENCE))
+    headline = task.metrics[0]
+    row: dict[str, float | str] = {"variant": name, "seed": seed}
+    bootstrap = (len(task.labels), settings.bootstrap_samples, settings.confidence)
+    for split, prefix in (("validation", ""), ("test", "test_")):
+        if split not in scores:
+            continue
+        rows = aligned(task, seed, name, split)
+        row |= {f"{prefix}{metric}": scores[split][metric] for metric in task.metrics}
+        own = statistics.metric_interval(headline, rows.labels, rows.ours, *bootstrap)
+        row |= {f"{prefix}{headline}_low": own.low, f"{prefix}{headline}_high": own.high}
+        for metric in task.metrics:
+            drop = 100 * (fp32_scores[split][metric] - scores[split][metric])
+            spread = statistics.paired_drop_interval(
+                metric, rows.labels, [rows.fp32], [rows.ours], *bootstrap
+            )
+            row |= {
+                f"{prefix}{metric}_drop_points": drop,
+                f"{prefix}{metric}_drop_low": spread.low,
+                f"{prefix}{metric}_drop_high": spread.high,
+            }
+        row |= {
+            f"{prefix}agreement_pct": 100 * float((rows.ours == rows.fp32).mean()),
+            f"{prefix}disagreements": int((rows.ours != rows.fp32).sum()),
+            f"{prefix}mcnemar_p": statistics.mcnemar(
+                rows.fp32 == rows.labels, rows.ours == rows.labels
+            ),
+            f"{prefix}n": len(rows.labels),
+        }
+    row[f"majority_{headline}"] = scores["validation"][f"majority_{headline}"]
+    return row
+
+
+class Answers(NamedTuple):
+    """Labels and both models' answers on the same rows, shape (n,) each."""
+
+    labels: np.ndarray
+    fp32: np.ndarray
+    ours: np.ndarray
+
+
+def aligned(task: Task, seed: int, name: str, split: str) -> Answers:
+    files = [paths.predictions(task.name, seed, each) for each in (name, variants.REFERENCE)]
+    ours, fp32 = (pd.read_csv(file, dtype={"id": str}) for file in files)
     ours, fp32 = ours[ours["split"] == split], fp32[fp32["split"] == split]
     assert ours["id"].tolist() == fp32["id"].tolist(), "evaluate keeps the rows in order"
-    return ours["label"].to_numpy(), ours["predicted"].to_numpy(), fp32["predicted"].to_numpy()
+    columns = (ours["label"], fp32["predicted"], ours["predicted"])
+    return Answers(*(column.to_numpy() for column in columns))
 
 
 def cost_row(task: str, name: str, settings: Latency) -> dict[str, float | str]:
@@ -110,74 +196,6 @@ def cost_row(task: str, name: str, settings: Latency) -> dict[str, float | str]:
         "instruction_set": ours["instruction_set"],
         "contended": ours["contended"],
     }
-
-
-def groups(settings: Latency) -> list[str]:
-    return [group_name(b, t) for b in settings.batch_sizes for t in settings.threads]
-
-
-def markdown(task: Task, rows: dict[str, dict], settings: Compare, timing: Latency) -> str:
-    """What is printed, and pasted into a pull request."""
-    headline = task.metrics[0]
-    any_row, environment = next(iter(rows.values())), read_json(paths.ENVIRONMENT)
-    parts = [f"### {task.name}"]
-    for prefix, split in (("", "validation"), ("test_", "test")):
-        if f"{prefix}n" in any_row:
-            cells = [accuracy_cells(name, row, prefix, headline) for name, row in rows.items()]
-            parts += [f"{split}, {any_row[f'{prefix}n']} texts:", pipe_table(cells)]
-    parts += ["cost:", pipe_table([cost_cells(name, row) for name, row in rows.items()])]
-    first, last = groups(timing)[0], groups(timing)[-1]
-    parts.append(
-        f"Always answering the majority class: {headline} {any_row[f'majority_{headline}']:.4f} on "
-        f"validation. Intervals: {100 * settings.confidence:g} % bootstrap; drops are fp32 minus "
-        "variant, paired on the same texts. Verdict: drop on validation against a budget of "
-        f"{settings.max_f1_drop_points:g} points. p50 and p90: {first}; texts/s: {last}. "
-        f"{environment['cpu']}, {environment['instruction_set']}, {environment['cores']} cores, "
-        f"torch {environment['torch']}."
-    )
-    if any_row["weights"] == "random":
-        parts.append("RANDOM WEIGHTS: latency and size are real, accuracy means nothing.")
-    if any_row["contended"]:
-        parts.append("CONTENDED: other processes ran during the timing; do not quote latency.")
-    return "\n\n".join(parts) + "\n"
-
-
-def accuracy_cells(name: str, row: dict, prefix: str, headline: str) -> dict[str, str]:
-    value, drop = f"{prefix}{headline}", f"{prefix}{headline}_drop"
-    cells = {
-        "variant": name,
-        headline: f"{row[value]:.4f} ({row[f'{value}_low']:.3f} to {row[f'{value}_high']:.3f})",
-        "drop in points": f"{row[f'{drop}_points']:+.2f} "
-        f"({row[f'{drop}_low']:+.2f} to {row[f'{drop}_high']:+.2f})",
-        "same answers": f"{row[f'{prefix}agreement_pct']:.1f} %",
-        "McNemar p": f"{row[f'{prefix}mcnemar_p']:.2g}",
-    }
-    return cells if prefix else cells | {"verdict": row["verdict"]}
-
-
-def cost_cells(name: str, row: dict) -> dict[str, str]:
-    return {
-        "variant": name,
-        "p50 ms": f"{row['p50_ms']:.2f}",
-        "p90 ms": f"{row['p90_ms']:.2f}",
-        "speed-up p90": f"{row['speedup_p90']:.2f}x",
-        "texts/s": f"{row['throughput_per_s']:.0f}",
-        "MB": f"{row['size_mb']:.1f}",
-        "smaller": f"{row['size_ratio']:.2f}x",
-        "quantized operators": f"{row['quantized_ops']}",
-    }
-
-
-def pipe_table(rows: list[dict[str, str]]) -> str:
-    """GitHub Markdown, padded so that a terminal shows columns too."""
-    header = list(rows[0])
-    widths = [max(len(key), *(len(row[key]) for row in rows)) for key in header]
-
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
-
-    body = [line([row[key] for key in header]) for row in rows]
-    return "\n".join([line(header), line(["-" * width for width in widths]), *body])
 
 
 if __name__ == "__main__":

@@ -9,17 +9,23 @@ from stages.measure.accuracy import score
 from stages.models.artifact import verify
 from stages.models.tokens import batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
-from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_file, read_json, write_json
-from stages.plumbing.params import load_params
+from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.files import new_file, read_json, write_json, write_text
+from stages.plumbing.params import Evaluate, load_params
 from stages.tasks import UNLABELLED
 
 
-def evaluate(task: str, variant: str) -> None:
-    """Write metrics/<task>/accuracy/<variant>.json and the predictions of every row."""
+def evaluate(task: str, seed: str, variant: str) -> None:
+    """Write metrics/<task>/accuracy/seed_<seed>/<variant>.json and the predictions of every row."""
     settings, definition = load_params().evaluate, tasks.get(task)
-    artifact = paths.artifact(task, variant)
-    recipe = verify(artifact).recipe
+    artifact = paths.artifact(task, seed, variant)
+    manifest = verify(artifact)
+    recipe = manifest.recipe
+    if manifest.skipped:
+        write_text(paths.predictions(task, seed, variant), "")
+        write_json(paths.accuracy(task, seed, variant), {"skipped": manifest.skipped})
+        print(f"{variant}: SKIPPED, {manifest.skipped}")
+        return
     tokenizer = load_tokenizer(artifact)
     predict = variants.get(variant).load(artifact)
     metrics: dict[str, object] = {}
@@ -34,13 +40,15 @@ def evaluate(task: str, variant: str) -> None:
         total = -(-len(rows) // settings.batch_size)
         logits = predict_all(predict, tqdm(work, f"{variant} {split}", total), len(rows))
         result = score(definition.metrics, rows["label"].to_numpy(), logits)
+        if split == "validation" and recipe.weights != "random":
+            refuse_collapse(task, variant, result, settings)
         metrics[split] = result
         predictions.append(table(split, rows, logits))
-        report(variant, split, definition.metrics, result)
-    with new_file(paths.predictions(task, variant)) as partial:
+        report(f"{variant}, seed {seed},", split, definition.metrics, result)
+    with new_file(paths.predictions(task, seed, variant)) as partial:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
     metrics |= {"weights": recipe.weights} | read_json(paths.ARITHMETIC)
-    write_json(paths.metric(task, "accuracy", variant), metrics)
+    write_json(paths.accuracy(task, seed, variant), metrics)
 
 
 def table(split: str, rows: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
@@ -58,8 +66,26 @@ def report(
         for name in names
     )
     print(f"{variant} on {split} (n={result['n']}): {scores}")
-    if result["collapsed"]:
-        print(f"WARNING: one class takes {result['top_answer_pct']:.1f} % of the predictions")
+
+
+def refuse_collapse(
+    task: str, variant: str, result: dict[str, float | int], settings: Evaluate
+) -> None:
+    """A model that hardly ever changes its answer can score well, and is worth nothing.
+
+    Raises:
+        UserError: one answer takes more than `evaluate.max_top_answer_pct`.
+    """
+    if result["top_answer_pct"] > settings.max_top_answer_pct:
+        cure = (
+            "train longer or at another learning rate (finetune)"
+            if variant == variants.REFERENCE
+            else f"take it out of 'quantize' in params.yaml, or change quantize.{variant}"
+        )
+        raise UserError(
+            f"{variant} of {task} has collapsed: one answer takes {result['top_answer_pct']:.1f} % "
+            f"of validation, more than evaluate.max_top_answer_pct; {cure}"
+        )
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from stages import tasks, variants
 from stages.measure.accuracy import score
 from stages.measure.exported import ExportManifest
 from stages.measure.model_card import model_card
+from stages.measure.selection import Choice, choose
 from stages.measure.size import MB
 from stages.models.artifact import (
     MANIFEST,
@@ -30,7 +31,7 @@ from stages.models.tokens import batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
-from stages.plumbing.params import load_params
+from stages.plumbing.params import AUTO, load_params
 
 # TorchScript runs the variant's own kernels, so its logits must be the variant's.
 MAX_TORCHSCRIPT_DIFFERENCE = 1e-4
@@ -42,16 +43,18 @@ MIN_AGREEMENT_PCT, ALLOWANCE_POINTS = 99.0, 1.0
 
 def export(task: str) -> None:
     """Write exports/<task>/ and metrics/<task>/export.json."""
-    name = load_params().export.variant
-    artifact, target = paths.artifact(task, name), paths.EXPORTS / task
+    choice = what_ships(task)
+    name, target = choice.variant, paths.EXPORTS / task
+    artifact = paths.artifact(task, load_params().finetune.seeds[0], name)
     manifest = verify(artifact)
+    print(f"ships {name}: {choice.reason}")
     with new_folder(target) as folder:
         copy_without_weights(artifact, folder)
         (folder / RECIPE).unlink()
         files = variants.get(name).export(artifact, folder)
         write_manifest(task, manifest, folder)
-        parity = check_parity(task, manifest, folder, files)
-        metrics = shipped_metrics(task, name, parity)
+        parity = check_parity(task, artifact, manifest, folder, files)
+        metrics = shipped_metrics(task, choice, parity)
         write_text(folder / "README.md", model_card(tasks.get(task), manifest, metrics))
         write_manifest(task, manifest, folder)
     metrics["export_mb"] = bytes_in(target) / MB
@@ -61,6 +64,26 @@ def export(task: str) -> None:
             f"{facts['file']}: {facts['size_mb']:.1f} MB, {facts['agreement_pct']:.2f} % of the "
             f"validation answers as {name}, largest logit difference {facts['max_difference']:.2g}"
         )
+
+
+def what_ships(task: str) -> Choice:
+    """The variant that params.yaml names, or for `auto` the one that the comparison argues for.
+
+    Raises:
+        UserError: the named one was skipped on this machine.
+    """
+    params = load_params()
+    files = sorted((paths.METRICS / task / "compare").glob("*.json"))
+    rows = {path.stem: read_json(path) for path in files}
+    if params.export.variant == AUTO:
+        budget = params.compare.max_f1_drop_points
+        return choose(rows, variants.REFERENCE, tasks.get(task).metrics[0], budget)
+    if params.export.variant not in rows:
+        raise UserError(
+            f"export.variant is '{params.export.variant}', which was skipped here (see "
+            f"reports/{task}/compare.md); name another, or 'auto'"
+        )
+    return Choice(params.export.variant, "named by export.variant")
 
 
 def write_manifest(task: str, manifest: Manifest, folder: Path) -> None:
@@ -79,25 +102,27 @@ def write_manifest(task: str, manifest: Manifest, folder: Path) -> None:
     write_json(folder / MANIFEST, contents.model_dump())
 
 
-def shipped_metrics(task: str, name: str, parity: dict[str, dict]) -> dict:
+def shipped_metrics(task: str, choice: Choice, parity: dict[str, dict]) -> dict:
     """What a team compares between two branches that ship different variants.
 
     The validation metrics are the exported files' own (the worse one's); latency is the variant's,
     from stage `latency`, where all variants were interleaved.
     """
-    row = read_json(paths.metric(task, "compare", name))
+    row = read_json(paths.metric(task, "compare", choice.variant))
     metrics = tasks.get(task).metrics
     kept = [f"test_{metric}" for metric in metrics]
     kept += ["p50_ms", "p90_ms", "speedup_p90", "size_mb", "size_ratio", "verdict", "weights"]
     return (
-        {"variant": name}
+        {"variant": choice.variant, "reason": choice.reason}
         | {metric: min(facts[metric] for facts in parity.values()) for metric in metrics}
         | {key: row[key] for key in kept if key in row}
         | {"files": parity}
     )
 
 
-def check_parity(task: str, manifest: Manifest, folder: Path, files: list[str]) -> dict[str, dict]:
+def check_parity(
+    task: str, artifact: Path, manifest: Manifest, folder: Path, files: list[str]
+) -> dict[str, dict]:
     """Load the export in a fresh process and compare it with the variant, row by row.
 
     The whole validation split, twice: in padded batches, and each row alone.
@@ -113,7 +138,7 @@ def check_parity(task: str, manifest: Manifest, folder: Path, files: list[str]) 
     validation = pd.read_parquet(paths.split(task, "validation"))
     tokenizer, length = load_tokenizer(folder), manifest.recipe.max_length
     tokens = encode(tokenizer, definition, validation, manifest.recipe)
-    predict = variants.get(manifest.variant).load(paths.artifact(task, manifest.variant))
+    predict = variants.get(manifest.variant).load(artifact)
     sizes = (settings.batch_size, 1)
     expected = {}
     for size in sizes:

@@ -27,7 +27,7 @@ from stages.models.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
-from stages.plumbing.params import Latency, Params, load_params
+from stages.plumbing.params import Latency, load_params
 
 LOCK = Path(tempfile.gettempdir()) / "bertquant-latency.lock"
 BLOCK = 8  # calls before the next variant's turn
@@ -39,22 +39,25 @@ SEED = 0
 def latency(task: str) -> None:
     """Write metrics/<task>/latency/<variant>.json and all samples to reports/<task>/latency.csv."""
     params = load_params()
-    names = list(params.quantize)
-    check_belongs_here(task, names)
+    seed = params.finetune.seeds[0]
+    # Without those that were skipped here, of which there is nothing to time.
+    names = [name for name in params.quantize if paths.metric(task, "size", name).exists()]
+    artifacts = {name: paths.artifact(task, seed, name) for name in names}
+    check_belongs_here(task, artifacts)
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
-        queries, tokenize_ms = make_queries(task, params.latency, names[0])
+        queries, tokenize_ms = make_queries(task, params.latency, artifacts[names[0]])
         file = Path(temporary) / "batches.safetensors"
         save_batches(queries, file)
         samples: list[dict] = []
         load = OtherLoad()
         for number in range(params.latency.rounds):
             for threads in params.latency.threads:
-                samples += one_round(task, names, params.latency, threads, file, number)
+                samples += one_round(artifacts, params.latency, threads, file, number)
                 load.sample()
-    write(task, params, pd.DataFrame(samples), tokenize_ms, load.highest_pct)
+    write(task, names, params.latency, pd.DataFrame(samples), tokenize_ms, load.highest_pct)
 
 
-def check_belongs_here(task: str, names: list[str]) -> None:
+def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
     """A timing is stamped with environment.json and stands beside size/: both must be true of it.
 
     Raises:
@@ -65,11 +68,11 @@ def check_belongs_here(task: str, names: list[str]) -> None:
             f"{paths.ENVIRONMENT} describes another machine or other libraries than this; run "
             "'dvc repro', which renews it first"
         )
-    for name in names:
+    for name, artifact in artifacts.items():
         expected = read_json(paths.metric(task, "size", name))["artifact_sha256"]
-        if sha256(paths.artifact(task, name) / MANIFEST) != expected:
+        if sha256(artifact / MANIFEST) != expected:
             raise UserError(
-                f"{paths.artifact(task, name)} is not the artifact that size_report saw; run "
+                f"{artifact} is not the artifact that size_report saw; run "
                 "'dvc checkout' or 'dvc repro'"
             )
 
@@ -111,9 +114,8 @@ class OtherLoad:
         self.highest_pct, self.last = max(self.highest_pct, share), now
 
 
-def make_queries(task: str, settings: Latency, any_variant: str) -> tuple[dict[str, Batch], float]:
+def make_queries(task: str, settings: Latency, artifact: Path) -> tuple[dict[str, Batch], float]:
     """Batches named `<batch size>-<number>`, the same for every variant, and ms to tokenize one."""
-    artifact = paths.artifact(task, any_variant)
     recipe = read_manifest(artifact).recipe
     tokenizer, definition = load_tokenizer(artifact), tasks.get(task)
     rows = pd.read_parquet(paths.split(task, "validation"))
@@ -135,8 +137,7 @@ def make_queries(task: str, settings: Latency, any_variant: str) -> tuple[dict[s
 
 
 def one_round(
-    task: str,
-    names: list[str],
+    artifacts: dict[str, Path],
     settings: Latency,
     threads: int | str,
     batches: Path,
@@ -147,8 +148,8 @@ def one_round(
     samples = []
     with ExitStack() as stack:
         processes = {}
-        for name in names:
-            process = TimedProcess(name, paths.artifact(task, name), count, batches)
+        for name, artifact in artifacts.items():
+            process = TimedProcess(name, artifact, count, batches)
             processes[name] = stack.enter_context(process)
         for size in settings.batch_sizes:
             mine = [f"{size}-{i}" for i in range(number, settings.queries, settings.rounds)]
@@ -165,16 +166,20 @@ def one_round(
 
 
 def write(
-    task: str, params: Params, samples: pd.DataFrame, tokenize_ms: float, busy: float
+    task: str,
+    names: list[str],
+    settings: Latency,
+    samples: pd.DataFrame,
+    tokenize_ms: float,
+    busy: float,
 ) -> None:
-    settings = params.latency
     machine = {
         "tokenize_ms": tokenize_ms,
         "other_load_pct": busy,
         "contended": int(busy > BUSY_PCT),
     } | read_json(paths.ENVIRONMENT)
     with new_folder(paths.METRICS / task / "latency") as folder:
-        for name in params.quantize:
+        for name in names:
             groups = {
                 group_name(size, threads): summarize(rounds(samples, name, size, threads), size)
                 for size in settings.batch_sizes

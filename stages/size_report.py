@@ -11,7 +11,7 @@ import pandas as pd
 
 from stages import variants
 from stages.measure.size import MB, bytes_by_part
-from stages.models.artifact import MANIFEST, verify
+from stages.models.artifact import MANIFEST, Manifest, verify
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_file, new_folder, sha256, write_json
@@ -19,10 +19,17 @@ from stages.plumbing.params import load_params
 
 
 def size_report(task: str) -> None:
-    """Write metrics/<task>/size/<variant>.json and the plot data reports/<task>/size.csv."""
-    names = list(load_params().quantize)
-    remove_unlisted(paths.MODELS / task, names)
-    reports = {name: measure(task, name) for name in names}
+    """Write metrics/<task>/size/<variant>.json and the plots size.csv and sensitivity.csv."""
+    params = load_params()
+    seed, names = params.finetune.seeds[0], list(params.quantize)
+    remove_unlisted(paths.MODELS / task / f"seed_{seed}", names)
+    reports = {}
+    for name in names:
+        manifest = verify(paths.artifact(task, seed, name))
+        if manifest.skipped:
+            print(f"{name}: SKIPPED, {manifest.skipped}")
+        else:
+            reports[name] = measure(paths.artifact(task, seed, name), manifest)
     reference = reports[variants.REFERENCE]["size_mb"]
     with new_folder(paths.METRICS / task / "size") as folder:
         for name, report in reports.items():
@@ -33,30 +40,48 @@ def size_report(task: str) -> None:
         for name, report in reports.items()
         for key, value in report["parts"].items()
     ]
-    plot = paths.REPORTS / task / "size.csv"
-    with new_file(plot) as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
+    write_table(paths.REPORTS / task / "size.csv", pd.DataFrame(rows))
+    write_table(paths.REPORTS / task / "sensitivity.csv", sensitivities(task, seed, list(reports)))
     table = pd.DataFrame({name: report["parts"] for name, report in reports.items()}).T
     table.insert(0, "size_mb", [report["size_mb"] for report in reports.values()])
     print(table.round(1).to_string())
 
 
+def write_table(target: Path, rows: pd.DataFrame) -> None:
+    with new_file(target) as partial:
+        rows.to_csv(partial, index=False)
+
+
+def sensitivities(task: str, seed: int, names: list[str]) -> pd.DataFrame:
+    """What variants measured of their layers before they were built; often no row at all."""
+    columns = ["variant", "group", "rms_logit_difference", "drop_points", "kept_in_fp32"]
+    found = [
+        pd.read_csv(file).assign(variant=name)
+        for name in names
+        if (file := paths.artifact(task, seed, name) / "sensitivity.csv").exists()
+    ]
+    return (
+        pd.concat([pd.DataFrame(columns=columns), *found])[columns]
+        if found
+        else (pd.DataFrame(columns=columns))
+    )
+
+
 def remove_unlisted(folder: Path, names: list[str]) -> None:
-    """Remove the artifact of a variant that was taken out of params.yaml (DVC's cache keeps it).
+    """Remove what a variant left that was taken out of params.yaml (DVC's cache keeps it).
 
     This stage depends on the whole folder: with a leftover in it, no other clone would ever have
     the same one.
     """
-    for manifest in folder.glob(f"*/{MANIFEST}"):
-        if manifest.parent.name not in names:
-            shutil.rmtree(manifest.parent)
+    artifacts = [manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")]
+    for found in [*artifacts, *folder.glob("calibrated/*")]:
+        if found.is_dir() and found.name not in names:
+            shutil.rmtree(found)
 
 
-def measure(task: str, name: str) -> dict:
-    """One artifact, after its files were checked against its manifest."""
-    artifact, variant = paths.artifact(task, name), variants.get(name)
-    manifest = verify(artifact)
-    parts = bytes_by_part(variant.tensor_bytes(artifact))
+def measure(artifact: Path, manifest: Manifest) -> dict:
+    """One artifact, its files already checked against its manifest."""
+    parts = bytes_by_part(variants.get(manifest.variant).tensor_bytes(artifact))
     # The manifest holds the checksum of every other file, so its own stands for the artifact.
     checksum = sha256(artifact / MANIFEST)
     weights = sum((artifact / file).stat().st_size for file in weight_files(manifest.sha256))
@@ -64,8 +89,9 @@ def measure(task: str, name: str) -> dict:
         "size_mb": weights / MB,
         "artifact_mb": bytes_in(artifact) / MB,
         "parts": {f"{part}_mb": size / MB for part, size in parts.items()},
-        "quantized_ops": variant.count_quantized(artifact),
+        "quantized_ops": manifest.quantized_ops,
         "weights": manifest.recipe.weights,
+        "seed": manifest.recipe.seed,
         "artifact_sha256": checksum,
     }
 

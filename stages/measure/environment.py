@@ -5,7 +5,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "onnxruntime")
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "onnxruntime", "torchao")
 
 
 def describe() -> dict[str, str | int]:

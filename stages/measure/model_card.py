@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.models.artifact import Manifest
+from stages.models.artifact import Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.plumbing.params import load_params
@@ -51,7 +51,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
     lines += [
         "",
         f"Always answering the majority class scores {row[f'majority_{headline}']:.4f} on "
-        f"validation. Verdict against fp32: {row['verdict']}.",
+        f"validation. Verdict against fp32: {row['verdict']}. Chosen: {metrics['reason']}.",
         "",
         "## Latency and size",
         "",
@@ -76,7 +76,6 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         f"{next(iter(metrics['files'].values()))['variant_self_agreement_pct']:.2f} % of the rows "
         "whether a row is in a padded batch or alone."
     )
-    order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
     texts = ", ".join(f'"{column}"' for column in task.text_columns)
     lines += [
         "- `manifest.json`: sha256 of every file, labels, inputs, library versions",
@@ -84,14 +83,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         "## How to load",
         "",
         "```python",
-        "import torch",
-        "from transformers import AutoTokenizer",
-        "",
-        'tokenizer = AutoTokenizer.from_pretrained(".")',
-        'model = torch.jit.load("model.pt")',
-        f"batch = tokenizer({texts}, truncation=True, max_length={recipe.max_length}, "
-        'return_tensors="pt")',
-        f"logits = model({order})",
+        *how_to_load(recipe, texts, [facts["file"] for facts in metrics["files"].values()]),
         "```",
         "",
         "## Data and licence",
@@ -102,3 +94,24 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def how_to_load(recipe: Recipe, texts: str, files: list[str]) -> list[str]:
+    """Python that runs the TorchScript file, or the ONNX file where there is no other."""
+    torchscript = "model.pt" in files
+    kind = "pt" if torchscript else "np"
+    order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
+    lines = ["import torch" if torchscript else "import onnxruntime"]
+    lines += ["from transformers import AutoTokenizer", ""]
+    lines.append('tokenizer = AutoTokenizer.from_pretrained(".")')
+    if torchscript:
+        lines.append('model = torch.jit.load("model.pt")')
+    else:
+        lines.append('session = onnxruntime.InferenceSession("model.onnx")')
+    lines.append(
+        f"batch = tokenizer({texts}, truncation=True, max_length={recipe.max_length}, "
+        f'return_tensors="{kind}")'
+    )
+    if torchscript:
+        return [*lines, f"logits = model({order})"]
+    return [*lines, f"logits = session.run(None, {{k: batch[k] for k in {recipe.inputs}}})[0]"]

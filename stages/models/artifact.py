@@ -20,6 +20,7 @@ class Recipe(BaseModel):
     Attributes:
         model: the name in params.yaml.
         weights: `pretrained` or `random`.
+        seed: of the training.
         max_length: tokens that a row was cut to in training.
         inputs: names of the arrays that the model reads.
     """
@@ -29,6 +30,7 @@ class Recipe(BaseModel):
     task: str
     model: str
     weights: str
+    seed: int
     max_length: int
     inputs: list[str]
 
@@ -38,6 +40,8 @@ class Manifest(BaseModel):
 
     Attributes:
         parameters: `quantize.<variant>` as it was built.
+        quantized_ops: operators that really run in reduced precision, counted after loading.
+        skipped: why the variant could not be built here; then there are no weights.
         sha256: file name -> checksum, of every other file in the folder.
     """
 
@@ -47,6 +51,8 @@ class Manifest(BaseModel):
     variant: str
     recipe: Recipe
     parameters: dict[str, Any]
+    quantized_ops: int = 0
+    skipped: str = ""
     sha256: dict[str, str]
 
 
@@ -66,12 +72,14 @@ def read_recipe(checkpoint: Path) -> Recipe:
     return Recipe.model_validate(read_json(checkpoint / RECIPE))
 
 
-def write_manifest(folder: Path, variant: str, recipe: Recipe, parameters: dict[str, Any]) -> None:
+def write_manifest(folder: Path, variant: str, parameters: dict[str, Any], **facts: Any) -> None:
+    """Describe what lies in `folder`, a recipe among it; `facts` are further fields."""
     manifest = Manifest(
         variant=variant,
-        recipe=recipe,
+        recipe=read_recipe(folder),
         parameters=parameters,
         sha256=checksums(folder),
+        **facts,
     )
     write_json(folder / MANIFEST, manifest.model_dump())
 

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from stages.models.tokens import Batch, Predict
+
+# Records that torch's writer adds to every archive by itself.
+OWN_RECORDS = ("version", ".data/serialization_id", "byteorder", ".format_version")
 
 
 def load_checkpoint(folder: Path) -> nn.Module:
@@ -72,10 +76,27 @@ def write_torchscript(module: nn.Module, inputs: list[str], target: Path) -> Non
         warnings.simplefilter("ignore")  # tracing is deprecated, and warns at each shape check
         traced: Any = torch.jit.trace(LogitsOnly(module, inputs).eval(), example(inputs))
         torch.jit.save(traced, str(target))
+    without_debug_records(target)
+
+
+def without_debug_records(file: Path) -> None:
+    """Drop the source lines of the machine that traced: its paths are nobody's business."""
+    reader = torch._C.PyTorchFileReader(str(file))
+    shorter = file.with_name(f"{file.name}.shorter")
+    writer = torch._C.PyTorchFileWriter(str(shorter))
+    for name in reader.get_all_records():
+        if not name.endswith(".debug_pkl") and name not in OWN_RECORDS:
+            record = reader.get_record(name)
+            writer.write_record(name, record, len(record))
+    writer.write_end_of_file()
+    del reader
+    os.replace(shorter, file)
 
 
 def write_onnx(module: nn.Module, inputs: list[str], target: Path) -> None:
     """Export `module` as ONNX with a dynamic batch size and length."""
+    import onnx
+
     batch, length = torch.export.Dim("batch"), torch.export.Dim("length", max=512)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), torch.no_grad():
@@ -91,3 +112,7 @@ def write_onnx(module: nn.Module, inputs: list[str], target: Path) -> None:
             external_data=False,
             verbose=False,
         )
+    graph = onnx.load(target)
+    for node in graph.graph.node:
+        del node.metadata_props[:]  # stack traces with the exporting machine's paths
+    onnx.save(graph, target)

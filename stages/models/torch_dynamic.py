@@ -16,7 +16,19 @@ from stages.plumbing.command import UserError, nearest
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from torch.ao.nn.quantized.dynamic import Linear as QuantizedLinear
-    from torch.ao.quantization import quantize_dynamic
+    from torch.ao.quantization import (
+        default_dynamic_qconfig,
+        float16_dynamic_qconfig,
+        per_channel_dynamic_qconfig,
+        quantize_dynamic,
+    )
+
+# How the weights of a Linear are stored.
+CONFIGS = {
+    "per_tensor": default_dynamic_qconfig,
+    "per_channel": per_channel_dynamic_qconfig,
+    "float16": float16_dynamic_qconfig,
+}
 
 
 def use_engine(engine: str) -> None:
@@ -34,11 +46,15 @@ def use_engine(engine: str) -> None:
     torch.backends.quantized.engine = engine
 
 
-def quantize_linears(module: nn.Module) -> nn.Module:
-    """Linear -> int8 weights (per tensor, symmetric), activations quantized at run time."""
+def quantize_linears(module: nn.Module, weights: str) -> nn.Module:
+    """Replace each Linear; `weights` is a key of CONFIGS.
+
+    int8 weights are symmetric, their activations quantized at run time; float16 ones are
+    multiplied with float32 activations.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        quantized: nn.Module = quantize_dynamic(module, {nn.Linear}, dtype=torch.qint8)
+        quantized: nn.Module = quantize_dynamic(module, {nn.Linear: CONFIGS[weights]})
     return quantized
 
 
@@ -48,14 +64,16 @@ def quantized_linears(module: nn.Module) -> dict[str, QuantizedLinear]:
 
 
 def save(module: nn.Module, target: Path) -> None:
-    """Write int8 weights as int8, with their float64 scale; everything else as it is."""
+    """Write int8 weights as int8 with their float64 scales, float16 ones as float16."""
     tensors: dict[str, Tensor] = {}
     linears = quantized_linears(module)
     for name, linear in linears.items():
         weight = linear.weight()
-        tensors[f"{name}.weight"] = weight.int_repr()
-        tensors[f"{name}.weight_scale"] = torch.tensor(weight.q_scale(), dtype=torch.float64)
-        tensors[f"{name}.weight_zero_point"] = torch.tensor(weight.q_zero_point())
+        if weight.dtype == torch.qint8:
+            tensors[f"{name}.weight"] = weight.int_repr()
+            tensors[f"{name}.weight_scale"] = scales(weight)
+        else:  # torch keeps float16 values in float32
+            tensors[f"{name}.weight"] = weight.half()
         if linear.bias() is not None:
             tensors[f"{name}.bias"] = linear.bias()
     for name, value in module.state_dict().items():
@@ -64,29 +82,46 @@ def save(module: nn.Module, target: Path) -> None:
     save_file(tensors, target)
 
 
-def load(architecture: nn.Module, source: Path) -> nn.Module:
+def scales(weight: Tensor) -> Tensor:
+    """Of a quantized tensor, float64: shape () per tensor, (channels,) per channel."""
+    if weight.qscheme() == torch.per_tensor_affine:
+        return torch.tensor(weight.q_scale(), dtype=torch.float64)
+    return weight.q_per_channel_scales().double()
+
+
+def load(architecture: nn.Module, source: Path, weights: str) -> nn.Module:
     """Fill `architecture` (an FP32 module with any weights) from what `save` wrote."""
-    module = quantize_linears(architecture)
+    module = quantize_linears(architecture, weights)
     tensors = load_file(source)
     linears = quantized_linears(module)
     state = module.state_dict()
     others = {name for name in state if not belongs_to(name, linears)}
     for name in linears:
-        weight = torch._make_per_tensor_quantized_tensor(
-            tensors.pop(f"{name}.weight"),
-            tensors.pop(f"{name}.weight_scale").item(),
-            int(tensors.pop(f"{name}.weight_zero_point").item()),
+        weight = tensors.pop(f"{name}.weight")
+        scale = tensors.pop(f"{name}.weight_scale", None)
+        packed = (
+            weight.float() if scale is None else int8_weight(weight, scale),
+            tensors.pop(f"{name}.bias", None),
         )
-        packed = (weight, tensors.pop(f"{name}.bias", None))
         state[f"{name}._packed_params._packed_params"] = packed
     if others != set(tensors):
         raise UserError(
             f"{source} does not fit its config.json: they differ in "
             f"{sorted(others ^ set(tensors))[:3]}; run 'dvc repro' to build it anew"
         )
-    state.update(tensors)  # not `|`, which would lose the versions that torch keeps in it
+    # Not `|`, which would lose the versions that torch keeps in the state.
+    state.update(tensors)
     module.load_state_dict(state)
     return module
+
+
+def int8_weight(weight: Tensor, scale: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if scale.ndim == 0:
+            return torch._make_per_tensor_quantized_tensor(weight, scale.item(), 0)
+        zeros = torch.zeros(len(scale), dtype=torch.int64)
+        return torch._make_per_channel_quantized_tensor(weight, scale, zeros, 0)
 
 
 def belongs_to(key: str, linears: dict[str, QuantizedLinear]) -> bool:
@@ -101,12 +136,13 @@ class OnnxDynamicLinear(nn.Module):
     """
 
     weight: Tensor
+    weight_scale: Tensor
     bias: Tensor
 
     def __init__(self, linear: QuantizedLinear) -> None:
         super().__init__()
         weight = linear.weight()
-        self.weight_scale = float(weight.q_scale())
+        self.register_buffer("weight_scale", scales(weight).float())
         self.register_buffer("weight", weight.int_repr().t().contiguous())
         bias = linear.bias()
         none = torch.zeros(weight.shape[0])
@@ -130,4 +166,15 @@ def with_onnx_linears(module: nn.Module) -> nn.Module:
     """Replace the int8 Linears in place by their ONNX form."""
     for name, linear in quantized_linears(module).items():
         module.set_submodule(name, OnnxDynamicLinear(linear))
+    return module
+
+
+def with_float_linears(module: nn.Module) -> nn.Module:
+    """Replace the float16 Linears in place by FP32 ones of the same values, for ONNX."""
+    for name, linear in quantized_linears(module).items():
+        plain = nn.Linear(linear.in_features, linear.out_features, linear.bias() is not None)
+        plain.load_state_dict(
+            {"weight": linear.weight()} | ({} if linear.bias() is None else {"bias": linear.bias()})
+        )
+        module.set_submodule(name, plain)
     return module

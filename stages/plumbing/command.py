@@ -3,6 +3,7 @@
 import argparse
 import errno
 import inspect
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -28,6 +29,8 @@ def run_stage(stage: Callable[..., None]) -> None:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
+        logging.getLogger(library).setLevel(logging.ERROR)
     name = inspect.getmodule(stage).__spec__.name  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=stage.__doc__)
     for parameter in inspect.signature(stage).parameters.values():

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stages import tasks, variants
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 
 PARAMS_FILE = Path("params.yaml")
+AUTO = "auto"  # export.variant: let the comparison decide
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -22,8 +23,8 @@ class DownloadGlue(Section):
     mirror: str
 
 
-class Finetune(Section):
-    """One task's recipe."""
+class TaskRecipe(Section):
+    """How one task is fine-tuned."""
 
     model: str
     checkpoint: str
@@ -34,11 +35,28 @@ class Finetune(Section):
     max_steps: int
     warmup_ratio: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    seed: int = Field(ge=0)
+
+
+class Finetune(Section):
+    """`seeds`, and one recipe per task."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, TaskRecipe] = Field(init=False)
+
+    # The first one's model is timed and ships; the others are evidence.
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+    @field_validator("seeds")
+    @classmethod
+    def distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice; name each once")
+        return seeds
 
 
 class Evaluate(Section):
     batch_size: int = Field(ge=1)
+    max_top_answer_pct: float = Field(gt=50, le=100)
     padding: Literal["longest", "max_length"]
 
 
@@ -65,25 +83,26 @@ class Export(Section):
 class Params(Section):
     tasks: Annotated[list[str], Field(min_length=1)]
     download_glue: DownloadGlue
-    finetune: dict[str, Finetune]
+    finetune: Finetune
     quantize: dict[str, dict[str, Any]]
     evaluate: Evaluate
     latency: Latency
     compare: Compare
     export: Export
 
-    def recipe(self, task: str) -> Finetune:
+    def recipe(self, task: str) -> TaskRecipe:
         """The recipe of one task.
 
         Raises:
             UserError: there is none.
         """
-        if task not in self.finetune:
+        recipes = self.finetune.__pydantic_extra__
+        if task not in recipes:
             raise UserError(
                 f"{PARAMS_FILE}: task '{task}' has no recipe; add a section finetune.{task}, "
-                f"copied from {next(iter(self.finetune), 'another task')}"
+                f"copied from {next(iter(recipes), 'another task')}"
             )
-        return self.finetune[task]
+        return recipes[task]
 
     def variant(self, name: str) -> Section:
         """The validated parameters of one variant.
@@ -122,10 +141,10 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             f"{path}: 'quantize' lacks '{variants.REFERENCE}', which every variant is compared "
             f"with; add the line '{variants.REFERENCE}: {{}}' under it"
         )
-    if params.export.variant not in params.quantize:
+    if params.export.variant not in [AUTO, *params.quantize]:
         raise UserError(
             f"{path}: export.variant is '{params.export.variant}', which is not listed under "
-            f"'quantize'; {nearest(params.export.variant, list(params.quantize))}"
+            f"'quantize'; {nearest(params.export.variant, [AUTO, *params.quantize])}"
         )
     return params
 
@@ -162,12 +181,16 @@ def is_union_branch(part: int | str) -> bool:
 def fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Field names of the model that `location` (a pydantic error's path) ends in."""
     for part in location:
-        if isinstance(part, str) and part in model.model_fields:
+        if not isinstance(part, str):
+            continue
+        if part in model.model_fields:
             annotation = model.model_fields[part].annotation
-            arguments = getattr(annotation, "__args__", ())
-            found = [a for a in (annotation, *arguments) if is_model(a)]
-            if found:
-                model = found[0]
+        else:  # a key of the user's own, such as a task's recipe under finetune
+            annotation = model.__annotations__.get("__pydantic_extra__")
+        arguments = getattr(annotation, "__args__", ())
+        found = [a for a in (annotation, *arguments) if is_model(a)]
+        if found:
+            model = found[0]
     return list(model.model_fields)
 
 

@@ -13,22 +13,34 @@ def split(task: str, name: str) -> Path:
     return DATA / task / f"{name}.parquet"
 
 
-def checkpoint(task: str) -> Path:
-    return MODELS / task / "finetuned"
+def checkpoint(task: str, seed: int | str) -> Path:
+    return MODELS / task / f"seed_{seed}" / "finetuned"
 
 
-def artifact(task: str, variant: str) -> Path:
-    return MODELS / task / variant
+def calibration(task: str, seed: int | str, variant: str) -> Path:
+    return MODELS / task / f"seed_{seed}" / "calibrated" / variant
+
+
+def artifact(task: str, seed: int | str, variant: str) -> Path:
+    return MODELS / task / f"seed_{seed}" / variant
+
+
+def training(task: str, seed: int | str) -> Path:
+    return REPORTS / task / "training" / f"seed_{seed}"
 
 
 def dataset(task: str) -> Path:
     return METRICS / task / "dataset.json"
 
 
-def metric(task: str, kind: str, variant: str) -> Path:
-    """`kind` is accuracy, size, latency or compare."""
-    return METRICS / task / kind / f"{variant}.json"
+def metric(task: str, kind: str, name: str) -> Path:
+    """`kind` is finetune (of a seed), size, latency or compare (of a variant)."""
+    return METRICS / task / kind / f"{name}.json"
 
 
-def predictions(task: str, variant: str) -> Path:
-    return REPORTS / task / "predictions" / f"{variant}.csv"
+def accuracy(task: str, seed: int | str, variant: str) -> Path:
+    return METRICS / task / "accuracy" / f"seed_{seed}" / f"{variant}.json"
+
+
+def predictions(task: str, seed: int | str, variant: str) -> Path:
+    return REPORTS / task / "predictions" / f"seed_{seed}" / f"{variant}.csv"

@@ -43,8 +43,11 @@ def apply_preset(name: str) -> None:
 
 
 def merge(into: dict[str, Any], settings: Mapping[str, Any]) -> None:
+    """Change `into` in place; a value of null takes the key out."""
     for key, value in settings.items():
-        if isinstance(value, Mapping) and isinstance(into.get(key), Mapping):
+        if value is None:
+            into.pop(key, None)
+        elif isinstance(value, Mapping) and isinstance(into.get(key), Mapping):
             merge(into[key], value)
         else:
             into[key] = value

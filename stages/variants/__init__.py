@@ -16,6 +16,7 @@ from stages.plumbing.section import Section
 
 if TYPE_CHECKING:
     from stages.models.tokens import Predict
+    from stages.tasks import Task
 
 REFERENCE = "fp32"
 
@@ -25,21 +26,36 @@ class Source:
     """What a variant is built from.
 
     Attributes:
+        task: whose rows these are.
         checkpoint: the fine-tuned FP32 model as transformers saves it, with `recipe.json`.
         train: parquet of the training split, the only rows that calibration may see.
+        calibration: what the variant's own `calibrate` wrote; empty for a variant without one.
     """
 
+    task: "Task"
     checkpoint: Path
     train: Path
+    calibration: Path
+
+
+class Skipped(Exception):
+    """Raised by `build` where a variant cannot run; the message says why and what would help."""
 
 
 class Variant(Protocol):
-    """A module in stages/variants/."""
+    """A module in stages/variants/.
+
+    It may also have `calibrate(source, folder, params)`, which writes into `folder` what it learns
+    from the training rows before it is built: ranges, sensitivities, trained weights.
+    """
 
     Params: type[Section]
 
     def build(self, source: Source, folder: Path, params: Section) -> None:
-        """Write the variant's weights into `folder`, where config and tokenizer already lie."""
+        """Write the variant's weights into `folder`, where config and tokenizer already lie.
+
+        A table `sensitivity.csv` there becomes a plot.
+        """
 
     def load(self, artifact: Path) -> "Predict":
         """Ready to predict. Thread counts are set before the call, by whoever runs the process."""

@@ -1,7 +1,7 @@
 """PyTorch's dynamic quantization: int8 Linear weights, activations quantized per batch.
 
-As in PyTorch's tutorial "Dynamic Quantization on BERT"; embeddings, LayerNorm, softmax and GELU
-stay in FP32.
+As in PyTorch's tutorial "Dynamic Quantization on BERT": one scale per weight tensor, asymmetric
+activations. Embeddings, LayerNorm, softmax and GELU stay in FP32.
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ def build(source: Source, folder: Path, params: Section) -> None:
 
     assert isinstance(params, Params)
     torch_dynamic.use_engine(params.engine)
-    quantized = torch_dynamic.quantize_linears(load_checkpoint(source.checkpoint))
+    quantized = torch_dynamic.quantize_linears(load_checkpoint(source.checkpoint), "per_tensor")
     torch_dynamic.save(quantized, folder / WEIGHTS)
 
 
@@ -38,7 +38,7 @@ def module(artifact: Path) -> "nn.Module":
     from stages.models.classifier import without_weights
 
     torch_dynamic.use_engine(read_manifest(artifact).parameters["engine"])
-    return torch_dynamic.load(without_weights(artifact), artifact / WEIGHTS)
+    return torch_dynamic.load(without_weights(artifact), artifact / WEIGHTS, "per_tensor")
 
 
 def load(artifact: Path) -> Predict:

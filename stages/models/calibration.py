@@ -1,0 +1,130 @@
+"""Ranges of the inputs of Linear layers, from training rows that run through the FP32 model."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from stages.models.artifact import read_recipe
+from stages.models.int8 import layers
+from stages.models.quantizers import Range, affine, check_finite
+from stages.models.tokens import Batch, batches, encode, load_tokenizer
+from stages.tasks import Task
+
+BINS = 2048
+Method = Literal["percentile", "mse"]
+
+
+def choose_rows(train: Path, rows: int, seed: int) -> pd.DataFrame:
+    """A fixed random sample of the training split, in its order; all of it if it is smaller."""
+    frame = pd.read_parquet(train)
+    if rows >= len(frame):
+        return frame
+    chosen = np.random.default_rng(seed).choice(len(frame), size=rows, replace=False)
+    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
+
+
+def padded(task: Task, checkpoint: Path, rows: pd.DataFrame) -> list[tuple[np.ndarray, Batch]]:
+    """Positions and padded batches of 32, as stage evaluate makes them."""
+    recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
+    tokens = encode(tokenizer, task, rows, recipe)
+    return list(batches(tokenizer, tokens, 32, "longest", recipe.max_length))
+
+
+class InputHistograms:
+    """Two passes over the same rows: the ends of each Linear's input, then its histogram.
+
+    Padded positions are left out: their activations never reach an answer.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.ends: dict[str, Range] = {}
+        self.counts: dict[str, np.ndarray] = {}
+
+    def run(self, work: Iterable[tuple[np.ndarray, Batch]]) -> None:
+        work = list(work)
+        for observe in (self.widen, self.count):
+            for _, batch in work:
+                inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
+                real = inputs["attention_mask"].bool()
+                hooks = [
+                    layer.register_forward_pre_hook(self.hook(observe, name, real))
+                    for name, layer in layers(self.module, nn.Linear).items()
+                ]
+                with torch.inference_mode():
+                    self.module(**inputs)
+                for hook in hooks:
+                    hook.remove()
+
+    def hook(self, observe, name: str, real: Tensor):  # type: ignore[no-untyped-def]
+        def look(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            x = arguments[0]
+            observe(name, x[real] if x.shape[:2] == real.shape else x)
+
+        return look
+
+    def widen(self, name: str, x: Tensor) -> None:
+        check_finite(f"the input of {name}", x)
+        low, high = (float(end) for end in torch.aminmax(x))
+        before = self.ends.get(name, Range(low, high))
+        self.ends[name] = Range(min(before.low, low), max(before.high, high))
+
+    def count(self, name: str, x: Tensor) -> None:
+        found = np.histogram(x.double().numpy(), bins=BINS, range=self.ends[name])[0]
+        self.counts[name] = self.counts.get(name, 0) + found
+
+
+def percentile_range(counts: np.ndarray, ends: Range, percentile: float) -> Range:
+    """The range that leaves out the same share on both sides, `percentile` of all being inside.
+
+    Args:
+        counts: histogram over `ends`, shape (bins,).
+    """
+    edges = np.linspace(ends.low, ends.high, len(counts) + 1)
+    share = np.cumsum(counts) / counts.sum()
+    tail = (1 - percentile / 100) / 2
+    first = int(np.searchsorted(share, tail, side="right"))
+    last = int(np.searchsorted(share, 1 - tail, side="left"))
+    return Range(float(edges[first]), float(edges[min(last + 1, len(counts))]))
+
+
+def mse_range(counts: np.ndarray, ends: Range, steps: int) -> Range:
+    """The range, shrunk from both ends alike, whose quantization has the least squared error."""
+    edges = np.linspace(ends.low, ends.high, len(counts) + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+    best, least = ends, np.inf
+    for share in np.linspace(1.0, 0.2, 81):
+        candidate = Range(ends.low * share, ends.high * share)
+        scale, zero = affine(candidate, steps)
+        rounded = (np.clip(np.round(centres / scale) + zero, 0, steps) - zero) * scale
+        error = float((counts * (centres - rounded) ** 2).sum())
+        if error < least:
+            best, least = candidate, error
+    return best
+
+
+def find_ranges(
+    module: nn.Module,
+    work: Iterable[tuple[np.ndarray, Batch]],
+    method: Method,
+    percentile: float,
+    bits: int,
+) -> dict[str, Range]:
+    """The range of each Linear's input: layer name -> range.
+
+    Args:
+        percentile: of the values to keep, in percent; only for that method.
+    """
+    seen = InputHistograms(module)
+    seen.run(work)
+    return {
+        name: percentile_range(counts, seen.ends[name], percentile)
+        if method == "percentile"
+        else mse_range(counts, seen.ends[name], 2**bits - 1)
+        for name, counts in seen.counts.items()
+    }

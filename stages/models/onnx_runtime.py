@@ -1,0 +1,250 @@
+"""ONNX Runtime's dynamic quantization: export, proof that the export is right, quantize, run.
+
+Activations become uint8, one scale per batch, found at run time. Weights of Linear layers become
+int8 (symmetric) or uint8 (affine). Embeddings, if quantized, are uint8 with one scale per table:
+ONNX Runtime has no other form for them, whatever is chosen for the Linears. Attention's products of
+two activations, LayerNorm, softmax and GELU stay in FP32.
+"""
+
+import logging
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import torch
+from onnx import ModelProto, TensorProto, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import nn
+
+from stages.measure.environment import instruction_set
+from stages.models.artifact import read_manifest, read_recipe
+from stages.models.classifier import load_checkpoint, predictor, write_onnx
+from stages.models.quantizers import check_finite
+from stages.models.tokens import Batch, Predict, encode, load_tokenizer, pad
+from stages.plumbing.command import UserError
+
+if TYPE_CHECKING:
+    from stages.variants import Source
+
+MODEL = "model.onnx"
+INTEGER_OPS = ("MatMulInteger", "DynamicQuantizeMatMul", "QGemm", "QAttention")
+SUFFIXES = ("_quantized", "_scale", "_zero_point")  # that quantize_dynamic appends to a name
+TOLERANCE = 1e-3  # of a logit; exports that are right differ by less than 1e-5
+PROBE_ROWS, PROBE_BATCH, PROBE_ALONE = 32, 8, 4
+
+Weights = Literal["int8", "uint8"]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How the weights are stored.
+
+    Attributes:
+        per_channel: one scale for each output of a Linear, instead of one for all.
+        reduce_range: 7 bits instead of 8.
+        embeddings: quantize these tables too.
+    """
+
+    weights: Weights
+    per_channel: bool
+    reduce_range: bool
+    embeddings: bool
+
+    def described(self) -> dict[str, str]:
+        """For the file's own metadata: what `auto` came to is nowhere else."""
+        bits, scales = 7 if self.reduce_range else 8, "channel" if self.per_channel else "tensor"
+        return {
+            "linear_weights": f"{self.weights}, {bits} bits, one scale per {scales}",
+            "embeddings": "uint8, one scale per table" if self.embeddings else "float32",
+            "reduce_range": str(self.reduce_range).lower(),
+        }
+
+
+def overflows(weights: Weights) -> bool:
+    """Whether this CPU adds up products of 8-bit activations and such weights in int16.
+
+    x86 without VNNI does so for signed weights (2 * 255 * 127 > 32767); for unsigned ones ONNX
+    Runtime widens to int16 first, which is slower and exact.
+    """
+    x86 = platform.machine().lower() in ("x86_64", "amd64", "i686")
+    return weights == "int8" and x86 and "vnni" not in instruction_set()
+
+
+def build(
+    source: "Source",
+    folder: Path,
+    weights: Weights,
+    *,
+    per_channel: bool,
+    reduce_range: bool | Literal["auto"],
+    embeddings: bool,
+) -> None:
+    """Write `model.onnx`, after its FP32 form gave PyTorch's logits.
+
+    Raises:
+        UserError: it did not, or the checkpoint holds NaN or infinity.
+    """
+    exported = folder / "fp32.onnx"
+    export_checked(source, exported)
+    reduced = overflows(weights) if reduce_range == "auto" else reduce_range
+    quantize(exported, folder / MODEL, Scheme(weights, per_channel, reduced, embeddings))
+    exported.unlink()
+
+
+def export_checked(source: "Source", target: Path) -> None:
+    """Write the FP32 model as ONNX, with PyTorch's names, and compare it with PyTorch."""
+    module = load_checkpoint(source.checkpoint)
+    for name, parameter in module.named_parameters():
+        check_finite(name, parameter)
+    write_onnx(module, read_recipe(source.checkpoint).inputs, target)
+    model = onnx.load(target)
+    use_parameter_names(model, module)
+    onnx.save(model, target)
+    check_same_logits(predictor(module), session_predictor(session(target)), probes(source))
+
+
+def use_parameter_names(model: ModelProto, module: nn.Module) -> None:
+    """Rename initializers in place to the parameters that they hold, so that sizes have a part.
+
+    The exporter puts `module.` before some and calls the ones it transposed `val_12`.
+    """
+    names = {one.name: one.name.removeprefix("module.") for one in model.graph.initializer}
+    missing: dict[tuple[tuple[int, ...], bytes], str] = {}
+    for name, parameter in module.named_parameters():
+        if name not in names.values():
+            for form in (parameter.detach().t(), parameter.detach()):
+                missing[tuple(form.shape), form.contiguous().numpy().tobytes()] = name
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and names[tensor.name] == tensor.name:
+            key = (tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes())
+            names[tensor.name] = missing.pop(key, tensor.name)
+        tensor.name = names[tensor.name]
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    del model.graph.value_info[:]  # partly about the old names; everyone infers it anew
+
+
+def probes(source: "Source") -> Iterator[Batch]:
+    """Training rows in padded batches, and a few of them alone."""
+    recipe, tokenizer = read_recipe(source.checkpoint), load_tokenizer(source.checkpoint)
+    rows = pd.read_parquet(source.train).head(PROBE_ROWS)
+    tokens = encode(tokenizer, source.task, rows, recipe)
+    # Not sorted by length, unlike elsewhere: here padding is wanted.
+    parts = [tokens[start : start + PROBE_BATCH] for start in range(0, len(tokens), PROBE_BATCH)]
+    for part in [*parts, *([row] for row in tokens[:PROBE_ALONE])]:
+        yield pad(tokenizer, part, "longest", recipe.max_length)
+
+
+def check_same_logits(reference: Predict, exported: Predict, batches: Iterator[Batch]) -> None:
+    """Raises UserError if the two differ by more than TOLERANCE anywhere."""
+    worst = np.max([np.abs(reference(batch) - exported(batch)).max() for batch in batches])
+    if not worst <= TOLERANCE:  # NaN is no match either
+        raise UserError(
+            f"the FP32 ONNX export differs from PyTorch by {worst:g} in a logit (allowed: "
+            f"{TOLERANCE:g}), so its quantized form would mean nothing; use a variant that runs in "
+            "PyTorch (int8_per_token), or another version of torch or onnxruntime"
+        )
+
+
+def quantize(exported: Path, target: Path, scheme: Scheme) -> None:
+    """Quantize an FP32 graph; the same input gives the same bytes on every machine."""
+    logging.disable(logging.WARNING)  # advice on graphs without shapes, which this one has
+    try:
+        quantize_dynamic(
+            exported,
+            target,
+            # A Gemm (pooler, classifier) becomes MatMul and Add first.
+            op_types_to_quantize=["MatMul", "Gather"] if scheme.embeddings else ["MatMul"],
+            per_channel=scheme.per_channel,
+            reduce_range=scheme.reduce_range,
+            weight_type=QuantType.QInt8 if scheme.weights == "int8" else QuantType.QUInt8,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    model = onnx.load(target)
+    without_machine_text(model)
+    onnx.helper.set_model_props(model, scheme.described())
+    onnx.save(model, target)
+
+
+def without_machine_text(model: ModelProto) -> None:
+    """Drop stack traces and other notes of the exporting machine, in place."""
+    graph = model.graph
+    del graph.value_info[:]
+    for item in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
+        item.ClearField("doc_string")
+        item.ClearField("metadata_props")
+
+
+def session(file: Path) -> onnxruntime.InferenceSession:
+    """A session with as many threads as torch was given."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 3  # errors
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def session_predictor(running: onnxruntime.InferenceSession) -> Predict:
+    names = [argument.name for argument in running.get_inputs()]
+
+    def predict(batch: Batch) -> np.ndarray:
+        logits: np.ndarray = running.run(["logits"], {name: batch[name] for name in names})[0]
+        return logits
+
+    return predict
+
+
+def load(artifact: Path, weights: Weights) -> Predict:
+    running = session(artifact / MODEL)
+    facts = running.get_modelmeta().custom_metadata_map
+    if facts["reduce_range"] == "false" and overflows(weights):
+        manifest = read_manifest(artifact)
+        task, seed = manifest.recipe.task, manifest.recipe.seed
+        fixed = manifest.parameters.get("reduce_range") is False
+        print(
+            f"{manifest.variant} of {task} has 8-bit weights, which overflow on this CPU without "
+            f"VNNI, so its answers differ from those of other CPUs; "
+            f"{'set reduce_range to auto in params.yaml' if fixed else 'rebuild it here'} with "
+            f"'dvc repro -f -s quantize@{task}-{seed}-{manifest.variant}'",
+            file=sys.stderr,
+        )
+    return session_predictor(running)
+
+
+def count_quantized(artifact: Path) -> int:
+    """Integer products, and look-ups in 8-bit tables."""
+    graph = onnx.load(artifact / MODEL).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    eight = (TensorProto.INT8, TensorProto.UINT8)
+    return sum(
+        node.op_type in INTEGER_OPS
+        or (node.op_type == "Gather" and kinds.get(node.input[0]) in eight)
+        for node in graph.node
+    )
+
+
+def tensor_bytes(artifact: Path) -> dict[str, int]:
+    """Tensor name, as in the FP32 model -> bytes of its values, scales and zero points."""
+    sizes: dict[str, int] = {}
+    stored = {tensor.name: tensor for tensor in onnx.load(artifact / MODEL).graph.initializer}
+    for name, tensor in stored.items():
+        for suffix in SUFFIXES:
+            if f"{name.removesuffix(suffix)}_quantized" in stored:
+                name = name.removesuffix(suffix)
+        sizes[name] = sizes.get(name, 0) + numpy_helper.to_array(tensor).nbytes
+    return sizes
+
+
+def export(artifact: Path, folder: Path) -> list[str]:
+    shutil.copyfile(artifact / MODEL, folder / MODEL)
+    return [MODEL]

@@ -1,0 +1,211 @@
+"""The training loop of `finetune` and quantization-aware training: seeded, resumable, one bar."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from stages.models.tokens import Tokens
+from stages.plumbing.files import write_text
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+# Checkpoints of unfinished trainings; outside the outs, which DVC empties before each run.
+UNFINISHED = Path(".training")
+FINISHED_WRITING = "complete"
+
+# Labels, logits -> metrics.
+Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+# A row's tokens and its label.
+Example = dict[str, Any]
+
+
+class Settings(Protocol):
+    """The part of params.yaml that the loop reads."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def warmup_ratio(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves besides the model's weights.
+
+    Attributes:
+        history: the Trainer's log, one entry per step and per epoch.
+        validation: metrics of the trained model on the validation rows, if there are any.
+        device: where it ran.
+    """
+
+    history: list[dict[str, float]]
+    validation: dict[str, float]
+    device: str
+
+
+def with_labels(encoded: list[Tokens], rows: pd.DataFrame) -> list[Example]:
+    labels = rows["label"].tolist()
+    return [tokens | {"labels": label} for tokens, label in zip(encoded, labels, strict=True)]
+
+
+def train(
+    model: "nn.Module",
+    tokenizer: "PreTrainedTokenizerBase",
+    settings: Settings,
+    seed: int,
+    rows: list[Example],
+    unfinished: Path,
+    fingerprint: str,
+    validation: list[Example] | None = None,
+    score: Score | None = None,
+) -> Trained:
+    """Train `model` in place; epochs of 0 only scores it.
+
+    Args:
+        unfinished: folder for checkpoints; a killed training continues from the last whole one.
+        fingerprint: of all that decides the result besides settings, seed, weights and rows;
+            checkpoints of another one are dropped.
+        validation, score: scored after each epoch and at the end; nothing is chosen by it.
+    """
+    from transformers import PrinterCallback, Trainer
+
+    def metrics(prediction: Any) -> dict[str, float]:
+        assert score is not None
+        return score(prediction.label_ids, prediction.predictions)
+
+    arguments = training_arguments(settings, seed, unfinished, evaluates=validation is not None)
+    trainer: Any = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=validation,
+        data_collator=collator(tokenizer),
+        compute_metrics=metrics if score else None,
+        callbacks=[mark_complete()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(progress_bar())
+    history: list[dict[str, float]] = []
+    if settings.epochs > 0:
+        parts = [fingerprint, vars_of(settings), seed, digest_of(model), digest_of_rows(rows)]
+        keep_only_own_checkpoints(unfinished, hashlib.sha256(json.dumps(parts).encode()))
+        trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
+        history = trainer.state.log_history
+    result: dict[str, float] = {}
+    if validation is not None and score is not None:
+        output = trainer.predict(validation)
+        # Grouped by length, the Trainer predicts in an order of its own: only its labels match.
+        result = score(output.label_ids, output.predictions)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return Trained(history, result, trainer.args.device.type)
+
+
+def training_arguments(settings: Settings, seed: int, folder: Path, evaluates: bool) -> Any:
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps,
+        learning_rate=settings.learning_rate,
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=32,
+        warmup_steps=settings.warmup_ratio,  # below 1 it is a share of all steps
+        weight_decay=settings.weight_decay,
+        seed=seed,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch" if evaluates else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_steps=1,
+        dataloader_pin_memory=False,
+        report_to=[],
+        log_level="error",
+        disable_tqdm=True,  # brings in PrinterCallback, which the bar replaces
+    )
+
+
+def collator(tokenizer: "PreTrainedTokenizerBase") -> Any:
+    from transformers import DataCollatorWithPadding
+
+    return DataCollatorWithPadding(tokenizer)
+
+
+def progress_bar() -> Any:
+    from transformers import ProgressCallback
+
+    class Bar(ProgressCallback):
+        """The bar alone; transformers would print a line per step as well."""
+
+        def on_log(self, *_: Any, **__: Any) -> None: ...
+
+    return Bar()
+
+
+def mark_complete() -> Any:
+    from transformers import TrainerCallback
+
+    class MarkComplete(TrainerCallback):
+        """A checkpoint without this mark was cut off by a kill and is not resumed from."""
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_text(folder / FINISHED_WRITING, "")
+
+    return MarkComplete()
+
+
+def vars_of(settings: Settings) -> list[float]:
+    return [
+        settings.batch_size,
+        settings.learning_rate,
+        settings.epochs,
+        settings.max_steps,
+        settings.warmup_ratio,
+        settings.weight_decay,
+    ]
+
+
+def digest_of(model: "nn.Module") -> str:
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_rows(rows: list[Example]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None:
+    mark = unfinished / "fingerprint"
+    if not mark.exists() or mark.read_text() != wanted.hexdigest():
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_text(mark, wanted.hexdigest())
+
+
+def last_checkpoint(unfinished: Path) -> str | None:
+    found = sorted(
+        (mark.parent for mark in unfinished.glob(f"checkpoint-*/{FINISHED_WRITING}")),
+        key=lambda folder: int(folder.name.removeprefix("checkpoint-")),
+    )
+    if found:
+        print(f"continuing from step {found[-1].name.removeprefix('checkpoint-')}")
+    return str(found[-1]) if found else None
