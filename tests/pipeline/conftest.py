@@ -14,9 +14,20 @@ import yaml
 from stages.plumbing.preset import merge
 
 ROOT = Path(__file__).parents[2]
+# Their rows, steps and exports would take most of the time and show nothing more here.
+LEFT_OUT = (
+    "fp16_dynamic", "int8_dynamic_per_channel", "int8_dynamic_symmetric", "int8_embeddings",
+    "int8_onnx", "int8_onnx_u8", "int8_per_token", "int8_qat", "int8_static", "torchao_int8",
+)  # fmt: skip
 PROJECT_FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "README.md")
 SETTINGS = {
-    "finetune": {"mrpc": {"model": "tiny-bert", "max_length": 32, "batch_size": 64, "epochs": 2}},
+    "finetune": {
+        "seeds": [42, 43],
+        "mrpc": {"model": "tiny-bert", "max_length": 32, "batch_size": 64, "epochs": 2},
+    },
+    "quantize": dict.fromkeys(LEFT_OUT)
+    | {"int8_mixed": {"rows": 32, "calibration_rows": 16, "max_f1_drop_points": 5.0}},
+    "evaluate": {"max_top_answer_pct": 100},  # so small a model may well give one answer
     "latency": {"queries": 64, "rounds": 1, "warmup": 1, "threads": [1], "batch_sizes": [1, 2]},
     "compare": {"bootstrap_samples": 200},
     "export": {"variant": "int8_dynamic"},
@@ -58,6 +69,23 @@ class Repo:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+
+    def fails(self, *command: str) -> str:
+        """What a command that must fail writes."""
+        result = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True
+        )
+        assert result.returncode != 0, result.stdout[-4000:]
+        return result.stdout + result.stderr
+
+    def stage(self, stage: str, *arguments: str) -> str:
+        """Run one stage without DVC."""
+        return self.run("python", "-m", f"stages.{stage}", *arguments)
+
+    def add_variant(self, name: str, source: str) -> None:
+        """One file and one line."""
+        (self.folder / "stages/variants" / f"{name}.py").write_text(source)
+        self.set_params({"quantize": {name: {}}})
 
     def repro(self, *arguments: str, prefix: tuple[str, ...] = ()) -> list[str]:
         """Run `dvc repro`; the stages that it ran."""

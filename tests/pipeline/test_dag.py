@@ -2,15 +2,20 @@
 
 import json
 import os
-import subprocess
+import re
 from pathlib import Path
 
 import pytest
 
 from tests.pipeline.conftest import Repo
 
-INT8 = "int8_dynamic"
-AFTER_A_VARIANT = ["compare@mrpc", "environment", "export@mrpc", "latency@mrpc", "size_report@mrpc"]
+SEEDS = (42, 43)
+INT8, MIXED = "int8_dynamic", "int8_mixed"
+VARIANTS = ["fp32", INT8, MIXED]
+
+
+def stages_of(variant: str, *stages: str) -> set[str]:
+    return {f"{stage}@mrpc-{seed}-{variant}" for stage in stages for seed in SEEDS}
 
 
 def test_the_first_run_writes_everything(finished: Repo) -> None:
@@ -19,22 +24,49 @@ def test_the_first_run_writes_everything(finished: Repo) -> None:
     assert dataset["source"] == "mirror"
     assert dataset["splits"]["validation"]["majority_f1"] == pytest.approx(0.8122, abs=1e-4)
     assert str(finished.environment["GLUE_MIRROR"]) not in json.dumps(dataset)
-    for variant, ops in (("fp32", 0), (INT8, 14)):
-        assert finished.metric(f"mrpc/size/{variant}.json")["quantized_ops"] == ops
-        accuracy = finished.metric(f"mrpc/accuracy/{variant}.json")
-        assert (accuracy["validation"]["n"], accuracy["test"]["n"]) == (408, 1725)
+    for variant in VARIANTS:
+        size = finished.metric(f"mrpc/size/{variant}.json")
+        assert (size["quantized_ops"] == 0) == (variant == "fp32")
+        assert size["seed"] == SEEDS[0]
+        for seed in SEEDS:
+            accuracy = finished.metric(f"mrpc/accuracy/seed_{seed}/{variant}.json")
+            assert (accuracy["validation"]["n"], accuracy["test"]["n"]) == (408, 1725)
         latency = finished.metric(f"mrpc/latency/{variant}.json")
         for group in ("batch1_threads_1", "batch2_threads_1"):
             assert latency[group]["calls"] == 64
             assert 0 < latency[group]["p50_ms"] <= latency[group]["p90_ms"]
-    assert finished.metric("mrpc/size/int8_dynamic.json")["size_ratio"] > 1.5
+        compare = finished.metric(f"mrpc/compare/{variant}.json")
+        assert compare["seeds"] == len(SEEDS)
+    assert finished.metric(f"mrpc/size/{INT8}.json")["quantized_ops"] == 14
+    assert finished.metric(f"mrpc/size/{INT8}.json")["size_ratio"] > 1.5
     page = (finished.folder / "reports/mrpc/compare.md").read_text()
-    assert page.count("\n| fp32 ") == page.count(f"\n| {INT8} ") == 3  # validation, test, cost
+    for variant in VARIANTS:  # both splits, both again by seed, cost, front
+        assert page.count(f"\n| {variant} ") == 6
+    assert "`export.variant: auto` ships " in page
 
 
-def test_finetune_and_evaluate_score_the_same_model_alike(finished: Repo) -> None:
-    trained = finished.metric("mrpc/finetune.json")["validation"]
-    evaluated = finished.metric("mrpc/accuracy/fp32.json")["validation"]
+def test_every_seed_has_a_model_and_answers_of_its_own(finished: Repo) -> None:
+    first, second = (
+        finished.contents(f"models/mrpc/seed_{seed}/finetuned/model.safetensors") for seed in SEEDS
+    )
+    assert list(first.values()) != list(second.values())
+    for seed in SEEDS:
+        recipe = finished.folder / f"models/mrpc/seed_{seed}/finetuned/recipe.json"
+        assert json.loads(recipe.read_text())["seed"] == seed
+
+
+def test_what_a_variant_learned_of_its_layers_becomes_a_plot(finished: Repo) -> None:
+    lines = (finished.folder / "reports/mrpc/sensitivity.csv").read_text().splitlines()
+    assert lines[0].startswith("variant,group,")
+    groups = [line.split(",")[1] for line in lines[1:] if line.startswith(f"{MIXED},")]
+    assert len(groups) == len(lines) - 1 == 8
+    assert {"embeddings", "layer 1 attention", "head"} < set(groups)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_finetune_and_evaluate_score_the_same_model_alike(finished: Repo, seed: int) -> None:
+    trained = finished.metric(f"mrpc/finetune/seed_{seed}.json")["validation"]
+    evaluated = finished.metric(f"mrpc/accuracy/seed_{seed}/fp32.json")["validation"]
     assert trained == pytest.approx(evaluated, abs=1e-5)
 
 
@@ -45,9 +77,9 @@ def test_metrics_are_scalars_with_the_same_keys_for_each_variant(finished: Repo)
             return {key: leaf for part in parts for key, leaf in part.items()}
         return {path: value}
 
-    for kind in ("accuracy", "size", "latency", "compare"):
-        fp32, int8 = (leaves(finished.metric(f"mrpc/{kind}/{v}.json")) for v in ("fp32", INT8))
-        assert fp32.keys() == int8.keys()
+    for kind in ("accuracy/seed_42", "accuracy/seed_43", "size", "latency", "compare"):
+        fp32, *others = (leaves(finished.metric(f"mrpc/{kind}/{v}.json")) for v in VARIANTS)
+        assert all(other.keys() == fp32.keys() for other in others)
     for path in (finished.folder / "metrics").rglob("*.json"):
         for key, value in leaves(json.loads(path.read_text())).items():
             assert isinstance(value, (int, float, str)), f"{path.name} {key}"
@@ -56,21 +88,18 @@ def test_metrics_are_scalars_with_the_same_keys_for_each_variant(finished: Repo)
 def test_metrics_show_reads_as_one_row_per_variant(finished: Repo) -> None:
     table = finished.run("dvc", "metrics", "show", "--md", "metrics/mrpc/compare")
     rows = [line for line in table.splitlines() if line.startswith("| metrics")]
-    assert [Path(row.split("|")[1].strip()).stem for row in rows] == ["fp32", INT8]
-    for column in ("f1", "accuracy", "f1_drop_points", "p50_ms", "p90_ms", "speedup_p90",
-                   "size_mb", "size_ratio", "agreement_pct", "mcnemar_p", "verdict"):  # fmt: skip
+    assert [Path(row.split("|")[1].strip()).stem for row in rows] == VARIANTS
+    for column in ("f1", "accuracy", "f1_drop_points", "f1_drop_mean_points", "p50_ms", "p90_ms",
+                   "speedup_p90", "size_mb", "size_ratio", "agreement_pct", "mcnemar_p", "on_front",
+                   "verdict"):  # fmt: skip
         assert f" {column} " in table.splitlines()[0]
 
 
-def test_a_second_run_runs_only_environment(repo: Repo) -> None:
-    assert repo.repro() == ["environment"]
-    assert repo.run("git", "status", "--porcelain") == ""
-
-
-def test_a_comment_in_the_readme_runs_nothing_more(repo: Repo) -> None:
+def test_a_second_run_runs_only_environment_even_after_an_edit_of_the_readme(repo: Repo) -> None:
     with (repo.folder / "README.md").open("a") as file:
         file.write("\n<!-- a comment -->\n")
     assert repo.repro() == ["environment"]
+    assert repo.run("git", "status", "--porcelain").split() == ["M", "README.md"]
 
 
 def test_another_variant_to_export_runs_only_export_and_both_stand_in_one_diff(repo: Repo) -> None:
@@ -86,51 +115,92 @@ def test_another_variant_to_export_runs_only_export_and_both_stand_in_one_diff(r
     assert changed["size_mb"]["diff"] < 0
     for branch in ("fp32", "int8"):
         shown = json.loads(repo.run("git", "show", f"branch-{branch}:metrics/mrpc/export.json"))
-        assert {"f1", "p90_ms", "size_mb"} <= shown.keys()
+        assert {"f1", "p90_ms", "size_mb", "reason"} <= shown.keys()
+
+
+def test_what_the_comparison_chooses_ships_with_its_reason(repo: Repo) -> None:
+    repo.set_params({"export": {"variant": "auto"}})
+    assert repo.would_run() == {"export@mrpc", "environment"}
+    repo.stage("export", "mrpc")
+    found = repo.metric("mrpc/export.json")
+    sentence = f"`export.variant: auto` ships {found['variant']}: {found['reason']}."
+    assert sentence in (repo.folder / "reports/mrpc/compare.md").read_text()
+    manifest = json.loads((repo.folder / "exports/mrpc/manifest.json").read_text())
+    assert manifest["variant"] == found["variant"]
+    assert found["reason"] in (repo.folder / "exports/mrpc/README.md").read_text()
 
 
 def test_an_int8_parameter_rebuilds_only_int8_and_what_follows(repo: Repo) -> None:
     repo.set_params({"quantize": {INT8: {"engine": "fbgemm"}}})
-    expected = [*AFTER_A_VARIANT, f"evaluate@mrpc-{INT8}", f"quantize@mrpc-{INT8}"]
-    assert sorted(repo.repro()) == sorted(expected)
+    rebuilt = stages_of(INT8, "calibrate", "quantize")
+    assert set(repo.repro("quantize")) == rebuilt
+    # Their outputs changed, and the settings of all variants stand in these three.
+    after = {"size_report@mrpc", "latency@mrpc", "compare@mrpc", "environment"}
+    assert repo.would_run() == stages_of(INT8, "evaluate") | after
 
 
-def test_an_edited_variant_file_trains_nothing_and_leaves_fp32_alone(repo: Repo) -> None:
-    with (repo.folder / "stages/variants/int8_dynamic.py").open("a") as file:
+def test_an_edited_variant_file_trains_nothing_and_leaves_the_others_alone(repo: Repo) -> None:
+    with (repo.folder / f"stages/variants/{INT8}.py").open("a") as file:
         file.write("# an edit that changes no result\n")
     changed = repo.would_run()
-    assert {f"quantize@mrpc-{INT8}", f"evaluate@mrpc-{INT8}"} <= changed
-    assert not {"finetune@mrpc", "quantize@mrpc-fp32", "evaluate@mrpc-fp32"} & changed
+    assert stages_of(INT8, "calibrate", "quantize", "evaluate") <= changed
+    assert not any("finetune" in stage or stage.endswith(("fp32", MIXED)) for stage in changed)
+
+
+def test_adding_a_seed_trains_only_that_seed_and_times_nothing(repo: Repo) -> None:
+    repo.set_params({"finetune": {"seeds": [42, 43, 44]}})
+    new = {f"{stage}@mrpc-44-{v}" for stage in ("calibrate", "quantize", "evaluate")
+           for v in VARIANTS}  # fmt: skip
+    assert repo.would_run() == {"finetune@mrpc-44", *new, "compare@mrpc", "environment"}
+    assert repo.repro("finetune") == ["finetune@mrpc-44"]
 
 
 TOY = '''
-"""FP32 with another name."""
-from stages.variants.fp32 import Params, build, count_quantized, export, load, tensor_bytes
+"""FP32 with another name, which claims to be quantized."""
+from pathlib import Path
+
+from stages.variants.fp32 import Params, build, export, load, tensor_bytes
+
 __all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+
+
+def count_quantized(artifact: Path) -> int:
+    return 1
 '''
 
 
-def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace(
+def everything_shown(repo: Repo) -> str:
+    """All names and texts that a user sees of metrics and reports."""
+    shown = repo.run("dvc", "metrics", "show", "--md")
+    for folder in ("accuracy", "size", "latency", "compare"):
+        shown += repo.run("dvc", "metrics", "show", "--md", f"metrics/mrpc/{folder}")
+    for root in ("metrics", "reports"):
+        for path in (repo.folder / root).rglob("*.*"):
+            shown += f"\n{path.relative_to(repo.folder)}\n{path.read_text()}"
+    return shown
+
+
+def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace_as_a_seed_does(
     repo: Repo, tmp_path: Path
 ) -> None:
-    (repo.folder / "stages/variants/toy.py").write_text(TOY)
-    params = repo.folder / "params.yaml"
-    before = params.read_text()
-    params.write_text(before.replace("quantize:\n", "quantize:\n  toy: {}\n"))
+    repo.add_variant("toy", TOY)
+    repo.set_params({"finetune": {"seeds": [42]}})
     ran = repo.repro("compare")
-    assert {"quantize@mrpc-toy", "evaluate@mrpc-toy"} <= set(ran)
-    assert "finetune@mrpc" not in ran
+    ours = {f"{stage}@mrpc-42-toy" for stage in ("calibrate", "quantize", "evaluate")}
+    assert ours == {stage for stage in ran if "mrpc-" in stage}
     compare = repo.metric("mrpc/compare/toy.json")
     assert (compare["f1_drop_points"], compare["disagreements"]) == (0, 0)
-    assert "| toy " in (repo.folder / "reports/mrpc/compare.md").read_text()
+    assert (compare["quantized_ops"], compare["seeds"]) == (1, 1)
+    page = (repo.folder / "reports/mrpc/compare.md").read_text()
+    assert "| toy " in page
+    assert "by seed" not in page
+    for folder in ("metrics/mrpc/accuracy", "reports/mrpc/predictions"):
+        assert [path.name for path in (repo.folder / folder).iterdir()] == ["seed_42"]
 
-    params.write_text(before)
+    repo.set_params({"quantize": {"toy": None}})
     ran = repo.repro()
-    assert not any("toy" in stage or "finetune" in stage or "evaluate" in stage for stage in ran)
-    shown = repo.run("dvc", "metrics", "show", "--md")
-    shown += repo.run("dvc", "metrics", "show", "--md", "metrics/mrpc/accuracy")
-    shown += "".join(path.read_text() for path in (repo.folder / "reports").rglob("*.*"))
-    assert "toy" not in shown
+    assert not any("mrpc-" in stage for stage in ran)
+    assert "toy" not in everything_shown(repo)
     assert repo.repro() == ["environment"]
 
     # Another clone never had the toy: nothing of it may be part of a checksum.
@@ -140,6 +210,72 @@ def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace(
     clone = repo.clone(tmp_path / "clone")
     clone.run("dvc", "pull")
     assert clone.repro() == ["environment"]
+
+
+SKIPPED = (
+    TOY
+    + """
+from stages.variants import Skipped
+
+
+def build(source, folder, params):
+    raise Skipped("this machine lacks a thing; install it")
+"""
+)
+
+
+def test_a_variant_that_cannot_run_here_gets_a_line_and_no_row(repo: Repo) -> None:
+    repo.add_variant("toy", SKIPPED)
+    repo.set_params({"finetune": {"seeds": [42]}})
+    ran = repo.repro()
+    assert {"evaluate@mrpc-42-toy", "latency@mrpc", "compare@mrpc", "export@mrpc"} <= set(ran)
+    page = (repo.folder / "reports/mrpc/compare.md").read_text()
+    assert "\ntoy: SKIPPED, this machine lacks a thing; install it.\n" in page
+    assert "| toy" not in page
+    for kind in ("size", "latency", "compare"):
+        names = {path.stem for path in (repo.folder / "metrics/mrpc" / kind).iterdir()}
+        assert names == set(VARIANTS)
+    assert "toy" not in (repo.folder / "reports/mrpc/size.csv").read_text()
+    repo.set_params({"export": {"variant": "toy"}})
+    assert "'toy', which was skipped here" in repo.fails("python", "-m", "stages.export", "mrpc")
+
+
+COLLAPSED = (
+    TOY
+    + """
+import numpy as np
+
+
+def load(artifact):
+    return lambda batch: np.tile(np.float32([0, 1]), (len(batch["input_ids"]), 1))
+"""
+)
+NOT_QUANTIZED = TOY.replace("return 1", "return 0")
+
+
+@pytest.mark.parametrize(
+    ("source", "stage", "message"),
+    [
+        (COLLAPSED, "evaluate", "evaluate: toy of mrpc has collapsed: one answer takes 100.0 % of "
+         "validation, more than evaluate.max_top_answer_pct; take it out of 'quantize'"),
+        (NOT_QUANTIZED, "quantize", "quantize: toy of mrpc has no quantized operator: it is fp32 "
+         "under another name; correct its parameters"),
+    ],
+    ids=["always one answer", "nothing quantized"],
+)  # fmt: skip
+def test_a_variant_that_is_worth_nothing_stops_dvc_repro_with_one_line(
+    repo: Repo, source: str, stage: str, message: str
+) -> None:
+    repo.add_variant("toy", source)
+    repo.set_params({"evaluate": {"max_top_answer_pct": 95}})
+    output = repo.fails("dvc", "repro", f"{stage}@mrpc-42-toy")
+    lines = [line for line in output.splitlines() if line.startswith(f"{stage}: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(message)
+    assert "Traceback" not in output
+    assert not list(repo.folder.glob("metrics/mrpc/*/seed_*/toy.json"))
+    if stage == "quantize":
+        assert not (repo.folder / "models/mrpc/seed_42/toy").exists()
 
 
 def test_two_clones_share_results_through_a_folder_remote(repo: Repo, tmp_path: Path) -> None:
@@ -173,18 +309,15 @@ def test_another_machine_times_anew_and_trains_nothing(repo: Repo) -> None:
 def test_another_instruction_set_also_evaluates_anew(repo: Repo) -> None:
     """INT8 answers depend on it. Played by torch's own switch for CPU capabilities."""
     repo.environment |= {"ATEN_CPU_CAPABILITY": "default"}
-    repo.run("python", "-m", "stages.environment")
+    repo.stage("environment")
     assert repo.metric("arithmetic.json")["instruction_set"].startswith("default")
     changed = repo.would_run()
-    assert {"evaluate@mrpc-fp32", f"evaluate@mrpc-{INT8}", "latency@mrpc"} <= changed
-    assert not any("finetune" in stage or "quantize" in stage for stage in changed)
+    everything = set().union(*(stages_of(variant, "evaluate") for variant in VARIANTS))
+    assert {*everything, "latency@mrpc"} <= changed
+    assert not any(re.match("finetune|calibrate|quantize", stage) for stage in changed)
 
 
 def test_a_typo_is_found_even_when_nothing_else_would_run(repo: Repo) -> None:
     path = repo.folder / "params.yaml"
     path.write_text(path.read_text() + "latncy: {}\n")
-    result = subprocess.run(
-        ["dvc", "repro"], cwd=repo.folder, env=repo.environment, capture_output=True, text=True
-    )
-    assert result.returncode != 0
-    assert "unknown key 'latncy'; did you mean 'latency'?" in result.stderr
+    assert "unknown key 'latncy'; did you mean 'latency'?" in repo.fails("dvc", "repro")

@@ -38,14 +38,20 @@ os.replace = replace
 
 
 # Stage, outputs, and before which rename it dies: the first, and one between two outputs.
+SEED = "models/mrpc/seed_42"
 STAGES = [
     ("download_glue mrpc", ["data", "metrics/mrpc/dataset.json"], (1, 2)),
-    ("quantize mrpc fp32", ["models/mrpc/fp32"], (1,)),
-    ("quantize mrpc int8_dynamic", ["models/mrpc/int8_dynamic"], (2,)),
-    ("size_report mrpc", ["metrics/mrpc/size", "reports/mrpc/size.csv"], (4,)),
-    ("evaluate mrpc int8_dynamic", ["metrics/mrpc/accuracy", "reports/mrpc/predictions"], (2,)),
-    ("compare mrpc", ["metrics/mrpc/compare", "reports/mrpc/compare.md"], (2, 4)),
-    ("export mrpc", ["exports/mrpc"], (4,)),  # its metric has the bytes of model.pt, see contents
+    ("calibrate mrpc 42 int8_mixed", [f"{SEED}/calibrated/int8_mixed"], (2,)),
+    ("quantize mrpc 42 fp32", [f"{SEED}/fp32"], (1,)),
+    ("quantize mrpc 42 int8_dynamic", [f"{SEED}/int8_dynamic"], (3,)),
+    (
+        "size_report mrpc",
+        ["metrics/mrpc/size", "reports/mrpc/size.csv", "reports/mrpc/sensitivity.csv"],
+        (5,),
+    ),
+    ("evaluate mrpc 42 int8_dynamic", ["metrics/mrpc/accuracy", "reports/mrpc/predictions"], (2,)),
+    ("compare mrpc", ["metrics/mrpc/compare", "reports/mrpc/compare.md"], (2, 5)),
+    ("export mrpc", ["exports/mrpc", "metrics/mrpc/export.json"], (4, 6)),
 ]
 
 
@@ -70,10 +76,14 @@ def test_killed_while_it_writes(
 
 
 def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc")
-    outputs = ("models/mrpc/finetuned", "metrics/mrpc/finetune.json", "reports/mrpc/training")
+    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    outputs = (
+        f"{SEED}/finetuned",
+        "metrics/mrpc/finetune/seed_42.json",
+        "reports/mrpc/training/seed_42",
+    )
     undisturbed = repo.contents(*outputs)
-    unfinished = repo.folder / ".training/mrpc"
+    unfinished = repo.folder / ".training/mrpc-42"
 
     def first_epoch_is_over() -> bool:
         return next(unfinished.glob("checkpoint-*/complete"), None) is not None
@@ -85,9 +95,9 @@ def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc")
-    undisturbed = repo.contents("models/mrpc/finetuned")
-    unfinished = repo.folder / ".training/mrpc"
+    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    undisturbed = repo.contents(f"{SEED}/finetuned")
+    unfinished = repo.folder / ".training/mrpc-42"
 
     def is_being_saved() -> bool:
         found = list(unfinished.glob("checkpoint-*/model.safetensors"))
@@ -95,14 +105,14 @@ def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
 
     kill_when(repo.start(*command), is_being_saved)
     assert "continuing" not in repo.run(*command)
-    assert repo.contents("models/mrpc/finetuned") == undisturbed
+    assert repo.contents(f"{SEED}/finetuned") == undisturbed
 
 
 def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc")
-    unfinished = repo.folder / ".training/mrpc"
+    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    unfinished = repo.folder / ".training/mrpc-42"
     kill_when(repo.start(*command), lambda: any(unfinished.glob("checkpoint-*/complete")))
-    repo.set_params({"finetune": {"mrpc": {"seed": 1, "max_steps": 2}}})
+    repo.set_params({"finetune": {"mrpc": {"max_steps": 2}}})
     assert "continuing" not in repo.run(*command)
 
 
@@ -147,7 +157,8 @@ def test_two_timings_wait_for_each_other(repo: Repo) -> None:
 
 def test_dvc_itself_killed_in_the_middle_of_training(fresh: Repo, finished: Repo) -> None:
     """No stale lock, no half-made stage in dvc.lock; the next run gives the same model."""
-    unfinished = fresh.folder / ".training/mrpc"
-    kill_when(fresh.start("dvc", "repro", "finetune"), lambda: any(unfinished.glob("*/complete")))
-    assert "finetune@mrpc" in fresh.repro("finetune")
-    assert fresh.contents("models/mrpc/finetuned") == finished.contents("models/mrpc/finetuned")
+    unfinished = fresh.folder / ".training/mrpc-42"
+    stage = "finetune@mrpc-42"
+    kill_when(fresh.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/complete")))
+    assert stage in fresh.repro(stage)
+    assert fresh.contents(f"{SEED}/finetuned") == finished.contents(f"{SEED}/finetuned")

@@ -80,7 +80,7 @@ def test_unknown_parameter(project: Path, run: Run) -> None:
 
 def test_unknown_variant(project: Path, run: Run) -> None:
     set_params(project, {"quantize": {"int8_dynamics": {}}})
-    result = run("quantize", "mrpc", "int8_dynamics")
+    result = run("quantize", "mrpc", "42", "int8_dynamics")
     assert_refused(result, "unknown variant 'int8_dynamics'", "did you mean 'int8_dynamic'?")
 
 
@@ -153,7 +153,7 @@ def test_model_folder_without_tokenizer(
     model = tmp_path / "model"
     shutil.copytree(tiny_bert, model, ignore=shutil.ignore_patterns("tokenizer*", "vocab.txt"))
     set_params(with_data, {"finetune": {"mrpc": {"model": str(model)}}})
-    result = run("finetune", "mrpc")
+    result = run("finetune", "mrpc", "42")
     assert_refused(result, "has no tokenizer", "tokenizer.save_pretrained")
     assert not (with_data / "models").exists()
 
@@ -163,7 +163,7 @@ def test_model_that_needs_a_hub_that_is_not_there(
 ) -> None:
     set_params(with_data, {"finetune": {"mrpc": {"model": "bert-base-uncased"}}})
     dead = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hf")}
-    result = run("finetune", "mrpc", **dead)
+    result = run("finetune", "mrpc", "42", **dead)
     assert_refused(result, "cannot load the model 'bert-base-uncased'", "minilm-l6")
 
 
@@ -175,7 +175,7 @@ def test_checkpoint_that_was_never_fine_tuned(
     BertModel.from_pretrained(tiny_bert).save_pretrained(tmp_path / "encoder")
     AutoTokenizer.from_pretrained(tiny_bert).save_pretrained(tmp_path / "encoder")
     set_params(with_data, {"finetune": {"mrpc": {"checkpoint": str(tmp_path / "encoder")}}})
-    result = run("finetune", "mrpc")
+    result = run("finetune", "mrpc", "42")
     assert_refused(result, "is not fine-tuned: it has no classifier", "Name it in 'model'")
 
 
@@ -184,18 +184,18 @@ def test_truncated_weights(with_data: Path, run: Run, tiny_bert: Path, tmp_path:
     weights = tmp_path / "model/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
     set_params(with_data, {"finetune": {"mrpc": {"model": str(tmp_path / "model")}}})
-    assert_refused(run("finetune", "mrpc"), "cannot load the model", "incomplete")
+    assert_refused(run("finetune", "mrpc", "42"), "cannot load the model", "incomplete")
 
 
 def test_longer_texts_than_the_model_takes(with_data: Path, run: Run) -> None:
     set_params(with_data, {"finetune": {"mrpc": {"max_length": 128}}})
-    result = run("finetune", "mrpc")
+    result = run("finetune", "mrpc", "42")
     assert_refused(result, "max_length is 128", "at most 64 tokens")
 
 
 def test_stage_without_its_artifact(project: Path, run: Run) -> None:
     result = run("size_report", "mrpc")
-    assert_refused(result, "models/mrpc/fp32 holds no artifact", "run 'dvc repro'")
+    assert_refused(result, "models/mrpc/seed_42/", "holds no artifact", "run 'dvc repro'")
 
 
 def test_full_disk(project: Path, mirror: Path, tmp_path: Path) -> None:

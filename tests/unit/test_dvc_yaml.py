@@ -7,12 +7,23 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages import variants
+
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 # Can stop a stage, never change its result; stages/plumbing/__init__.py says so.
 LEFT_OUT = ("stages/plumbing", "stages/__init__.py")
 # Reached only through the registries, by the name of the matrix item.
 REGISTRIES = ("stages/tasks/", "stages/variants/")
+# What a stage calls of a variant (see stages.variants.Variant).
+CALLS = {
+    "calibrate": ("calibrate",),
+    "quantize": ("build", "count_quantized"),
+    "size_report": ("tensor_bytes",),
+    "evaluate": ("load",),
+    "latency": ("load",),
+    "export": ("load", "export"),
+}
 
 
 def is_type_only(node: ast.AST) -> bool:
@@ -33,9 +44,9 @@ def names_in(node: ast.AST) -> set[str]:
     return found
 
 
-def imported_files(path: Path) -> set[str]:
+def files_of(modules: set[str]) -> set[str]:
     files = set()
-    for name in names_in(ast.parse(path.read_text())):
+    for name in modules:
         base = ROOT / name.replace(".", "/")
         for candidate in (base.with_suffix(".py"), base / "__init__.py"):
             if name.startswith("stages") and candidate.exists():
@@ -43,10 +54,34 @@ def imported_files(path: Path) -> set[str]:
     return files
 
 
+def imported_files(path: Path) -> set[str]:
+    return files_of(names_in(ast.parse(path.read_text())))
+
+
+def imported_by(variant: str, functions: tuple[str, ...]) -> set[str]:
+    """Files that these functions of a variant import, and those that they call, and the module."""
+    tree = ast.parse((ROOT / "stages/variants" / f"{variant}.py").read_text())
+    definitions = (ast.FunctionDef, ast.ClassDef)
+    defined = {node.name: node for node in tree.body if isinstance(node, definitions)}
+    modules = set().union(*(names_in(n) for n in tree.body if not isinstance(n, definitions)))
+    queue, seen = list(functions), set[str]()
+    while queue:
+        name = queue.pop()
+        if name in seen or name not in defined:
+            continue
+        seen.add(name)
+        modules |= names_in(defined[name])
+        queue += [n.id for n in ast.walk(defined[name]) if isinstance(n, ast.Name)]
+    return files_of(modules)
+
+
 def needed(stage: str, *others: str) -> set[str]:
     """The stage's own file and all that it imports, directly or not."""
+    return with_imports([f"stages/{stage}.py", *others])
+
+
+def with_imports(queue: list[str]) -> set[str]:
     found: set[str] = set()
-    queue = [f"stages/{stage}.py", *others]
     while queue:
         file = queue.pop()
         if file in found or file.startswith(LEFT_OUT):
@@ -74,6 +109,28 @@ def test_every_imported_file_is_a_dep(stage: str) -> None:
     assert not missing
 
 
+@pytest.mark.parametrize("variant", variants.names())
+@pytest.mark.parametrize("stage", CALLS)
+def test_every_file_that_a_variant_imports_is_a_dep_of_the_stages_that_call_it(
+    stage: str, variant: str
+) -> None:
+    item = (("${item.variant}", variant), ("${item.task}", "mrpc"))
+    deps = []
+    for dep in STAGES[stage]["deps"]:
+        for placeholder, value in item:
+            dep = dep.replace(placeholder, value)
+        deps.append(dep)
+    own = f"stages/variants/{variant}.py"
+    used = {own} | with_imports(sorted(imported_by(variant, CALLS[stage])))
+    missing = {
+        file
+        for file in used
+        if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)
+        and Path(file).name != "__init__.py"
+    }
+    assert not missing
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_dep_on_code_is_used(stage: str) -> None:
     used = needed(stage, *in_registries())
@@ -90,9 +147,11 @@ def test_stage_file_and_command_bear_the_stages_name(stage: str) -> None:
 
 def test_finetune_does_not_depend_on_variants_and_no_stage_knows_one_by_name() -> None:
     assert not any("variants" in dep for dep in STAGES["finetune"]["deps"])
+    # "fp32" is also what stages call the reference's numbers.
+    own = [name for name in variants.names() if name != variants.REFERENCE]
     for stage in STAGES:
         text = (ROOT / "stages" / f"{stage}.py").read_text()
-        for name in ("int8_dynamic", '"mrpc"', "movie_reviews"):
+        for name in (*own, f'"{variants.REFERENCE}"', '"mrpc"', "movie_reviews"):
             assert name not in text, f"stages/{stage}.py knows {name}"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from stages import variants
 from stages.plumbing.command import UserError
 from stages.plumbing.params import load_params
 from stages.plumbing.preset import apply_preset, merge
@@ -23,7 +24,8 @@ def params_with(tmp_path: Path, changes: dict) -> Path:
 def test_the_shipped_file_is_valid() -> None:
     params = load_params(ROOT / "params.yaml")
     assert params.tasks == ["mrpc"]
-    assert set(params.quantize) >= {"fp32", "int8_dynamic"}
+    assert set(params.quantize) == set(variants.names())
+    assert params.export.variant == "auto"
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,18 @@ def test_the_shipped_file_is_valid() -> None:
         ({"quantize": {"int8_dynamik": {}}}, "unknown variant 'int8_dynamik'; did you mean"),
         ({"quantize": {"int8_dynamic": {"engin": "x86"}}}, "did you mean 'engine'?"),
         ({"quantize": {"int8_dynamic": {"engine": "x87"}}}, "engine is 'x87'"),
+        ({"finetune": {"mrpc": {"seed": 1}}}, "unknown key 'finetune.mrpc.seed'"),
+        ({"finetune": {"seeds": [42, 43, 42]}}, "finetune.seeds is [42, 43, 42]"),
+        ({"finetune": {"seeds": [1, 1]}}, "a seed stands there twice; name each once"),
+        ({"finetune": {"seeds": []}}, "finetune.seeds is []"),
+        ({"finetune": {"seeds": [-1]}}, "is -1: Input should be greater than or equal to 0"),
+        ({"finetune": {"seeds": 42}}, "finetune.seeds is 42: Input should be a valid list"),
+        ({"evaluate": {"max_top_answer_pct": 30}}, "evaluate.max_top_answer_pct is 30"),
+        ({"quantize": {"int8_qat": {"max_step": 1}}}, "did you mean 'max_steps'?"),
+        ({"quantize": {"int8_static": {"method": "minmax"}}}, "int8_static.method is 'minmax'"),
+        ({"quantize": {"int8_per_token": {"bits": 4}}}, "quantize.int8_per_token.bits is 4"),
+        ({"quantize": {"fp32": None}}, "'quantize' lacks 'fp32'"),
+        ({"export": {"variant": "auot"}}, "did you mean 'auto'?"),
         ({"export": {"variant": "fp16"}}, "export.variant is 'fp16', which is not listed"),
     ],
 )
@@ -48,6 +62,37 @@ def test_a_mistake_names_the_key_and_the_remedy(
     with pytest.raises(UserError) as error:
         load_params(params_with(tmp_path, changes))
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["auto", "int8_per_token"])
+def test_what_ships_may_be_named_or_left_to_the_comparison(tmp_path: Path, name: str) -> None:
+    assert load_params(params_with(tmp_path, {"export": {"variant": name}})).export.variant == name
+
+
+def test_a_variant_taken_out_cannot_ship(tmp_path: Path) -> None:
+    changes = {"quantize": {"int8_qat": None}, "export": {"variant": "int8_qat"}}
+    with pytest.raises(UserError, match="'int8_qat', which is not listed under 'quantize'"):
+        load_params(params_with(tmp_path, changes))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"b": {"c": 5}}, {"a": 1, "b": {"c": 5, "d": 3}}),
+        ({"b": {"c": None}}, {"a": 1, "b": {"d": 3}}),
+        ({"b": None}, {"a": 1}),
+        ({"b": {"e": None}, "f": None}, {"a": 1, "b": {"c": 2, "d": 3}}),
+        ({"b": {}}, {"a": 1, "b": {"c": 2, "d": 3}}),
+        ({"e": {"f": 1}}, {"a": 1, "b": {"c": 2, "d": 3}, "e": {"f": 1}}),
+        ({"a": {"c": 1}}, {"a": {"c": 1}, "b": {"c": 2, "d": 3}}),
+    ],
+)
+def test_a_preset_changes_what_it_names_and_null_takes_a_key_out(
+    settings: dict, expected: dict
+) -> None:
+    values: dict = {"a": 1, "b": {"c": 2, "d": 3}}
+    merge(values, settings)
+    assert values == expected
 
 
 def test_a_task_without_recipe_is_told_what_to_add(tmp_path: Path) -> None:
@@ -99,8 +144,8 @@ def test_the_tutorial_preset_has_the_tutorials_settings() -> None:
     recipe = preset["finetune"]["mrpc"]
     assert recipe["model"] == "bert-base-uncased"
     assert (recipe["max_length"], recipe["batch_size"], recipe["epochs"]) == (128, 8, 3)
-    assert (recipe["learning_rate"], recipe["seed"]) == (2e-5, 42)
-    assert preset["evaluate"] == {"batch_size": 8, "padding": "max_length"}
+    assert (recipe["learning_rate"], preset["finetune"]["seeds"]) == (2e-5, [42])
+    assert (preset["evaluate"]["batch_size"], preset["evaluate"]["padding"]) == (8, "max_length")
 
 
 def test_no_setting_of_another_preset_survives_the_tutorials(
@@ -113,5 +158,5 @@ def test_no_setting_of_another_preset_survives_the_tutorials(
         (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
         for name in filter(None, (first, "tutorial")):
             apply_preset(name)
-        recipes.append(load_params().finetune["mrpc"])
+        recipes.append(load_params().recipe("mrpc"))
     assert recipes[0] == recipes[1] == recipes[2]

@@ -46,7 +46,7 @@ def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
         method="percentile", rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     ours = statistics.paired_drop_interval(
-        "accuracy", labels, first, second, classes=2, samples=10_000, confidence=0.95
+        "accuracy", labels, [first], [second], classes=2, samples=10_000, confidence=0.95
     )
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
 
@@ -54,9 +54,66 @@ def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
 def test_identical_answers_have_no_drop_and_p_one() -> None:
     labels = np.array([0, 1] * 50)
     predicted = np.array([0, 1, 1, 1] * 25)
-    spread = statistics.paired_drop_interval("f1", labels, predicted, predicted, 2, 500, 0.95)
+    spread = statistics.paired_drop_interval("f1", labels, [predicted], [predicted], 2, 500, 0.95)
     assert spread == Interval(0.0, 0.0)
     assert statistics.mcnemar(predicted == labels, predicted == labels) == 1.0
+
+
+def flipped(answers: np.ndarray, share: float, seed: int) -> np.ndarray:
+    where = np.random.default_rng(seed).random(len(answers)) < share
+    result: np.ndarray = np.where(where, 1 - answers, answers)
+    return result
+
+
+def test_the_interval_of_several_seeds_is_that_of_their_mean_drop() -> None:
+    labels = np.random.default_rng(4).integers(2, size=300)
+    references = [flipped(labels, 0.15, seed) for seed in (1, 2, 3)]
+    ours = [flipped(each, 0.1, seed) for seed, each in enumerate(references, start=4)]
+
+    def mean_drop(y: np.ndarray, *answers: np.ndarray, axis: int = -1) -> np.ndarray:
+        right = [(each == y).mean(axis=axis) for each in answers]
+        result: np.ndarray = 100 * (np.mean(right[:3], axis=0) - np.mean(right[3:], axis=0))
+        return result
+
+    theirs = stats.bootstrap(
+        (labels, *references, *ours), mean_drop, paired=True, vectorized=True, n_resamples=10_000,
+        method="percentile", rng=np.random.default_rng(3),
+    ).confidence_interval  # fmt: skip
+    found = statistics.paired_drop_interval(
+        "accuracy", labels, references, ours, classes=2, samples=10_000, confidence=0.95
+    )
+    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
+
+
+def test_a_seed_counted_twice_proves_no_more_than_once() -> None:
+    labels = np.random.default_rng(5).integers(2, size=200)
+    first, second = flipped(labels, 0.1, 1), flipped(labels, 0.2, 2)
+    once = statistics.paired_drop_interval("f1", labels, [first], [second], 2, 1000, 0.95)
+    twice = statistics.paired_drop_interval("f1", labels, [first] * 2, [second] * 2, 2, 1000, 0.95)
+    assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
+
+
+def test_what_one_seed_loses_and_another_wins_cancels() -> None:
+    labels = np.array([0, 1] * 100)
+    good, bad = labels, flipped(labels, 0.2, 1)
+    spread = statistics.paired_drop_interval(
+        "accuracy", labels, [good, bad], [bad, good], 2, 500, 0.95
+    )
+    assert (spread.low, spread.high) == pytest.approx((0, 0))
+
+
+@pytest.mark.parametrize("values", [[0.3, -0.2], [1.0, 2.0, 4.0], [0.5, 0.1, 0.2, -0.9, 1.1]])
+@pytest.mark.parametrize("confidence", [0.9, 0.95])
+def test_the_interval_over_seeds_is_students(values: list[float], confidence: float) -> None:
+    theirs = stats.ttest_1samp(values, 0.0).confidence_interval(confidence)
+    ours = statistics.mean_interval(values, confidence)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+
+
+def test_three_seeds_reach_four_standard_errors_far() -> None:
+    ours = statistics.mean_interval([-1.0, 0.0, 1.0], 0.95)
+    assert ours.high == pytest.approx(4.303 / 3**0.5, abs=1e-3)
+    assert ours.low == pytest.approx(-ours.high)
 
 
 def test_mcnemar_on_a_published_table() -> None:

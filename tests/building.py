@@ -1,0 +1,88 @@
+"""What the stages calibrate and quantize do, in this process, on few rows."""
+
+import shutil
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from stages import tasks, variants
+from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
+from stages.models.classifier import load_checkpoint
+from stages.models.tokens import Batch
+from stages.plumbing.files import write_json
+from stages.variants import Source
+from tests.conftest import mrpc_lines
+
+INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+
+
+def batch(rows: int = 5, length: int = 12, vocabulary: int = 70) -> Batch:
+    """Rows of different lengths, padded."""
+    random = np.random.default_rng(0)
+    mask = (np.arange(length) < random.integers(3, length + 1, size=(rows, 1))).astype(np.int64)
+    ids = random.integers(5, vocabulary, size=(rows, length)) * mask
+    return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
+
+
+def training_rows(rows: int) -> pd.DataFrame:
+    cells = [line.split("\t") for line in mrpc_lines()["train"][:rows]]
+    table = pd.DataFrame(cells, columns=["label", "first", "second", "sentence1", "sentence2"])
+    return pd.DataFrame(
+        {
+            "id": table["first"] + "-" + table["second"],
+            "sentence1": table["sentence1"],
+            "sentence2": table["sentence2"],
+            "label": table["label"].astype(int),
+        }
+    )
+
+
+def make_source(
+    checkpoint: Path, folder: Path, inputs: list[str] = INPUTS, rows: int = 48
+) -> Source:
+    """A copy of `checkpoint` as stage finetune leaves it, and `rows` rows of MRPC's train."""
+    shutil.copytree(checkpoint, folder / "finetuned")
+    recipe = Recipe(task="mrpc", model="m", weights="random", seed=42, max_length=32, inputs=inputs)
+    write_json(folder / "finetuned" / RECIPE, recipe.model_dump())
+    training_rows(rows).to_parquet(folder / "train.parquet")
+    return Source(
+        tasks.get("mrpc"), folder / "finetuned", folder / "train.parquet", folder / "none"
+    )
+
+
+def as_if_trained(checkpoint: Path, folder: Path) -> Path:
+    """A copy whose layers move their input as far as trained ones do; fresh ones hardly do."""
+    shutil.copytree(checkpoint, folder)
+    module = load_checkpoint(checkpoint)
+    torch.manual_seed(0)
+    for layer in module.modules():
+        if isinstance(layer, torch.nn.Linear):
+            torch.nn.init.normal_(layer.weight, std=0.15)
+            torch.nn.init.normal_(layer.bias, std=0.1)
+    module.save_pretrained(folder)  # type: ignore[operator]
+    return folder
+
+
+def calibrate(name: str, source: Source, folder: Path, **settings: object) -> Source:
+    """Let the variant learn what it will; training leaves its checkpoints beside `folder`."""
+    learn = getattr(variants.get(name), "calibrate", None)
+    folder.mkdir(parents=True)
+    with chdir(folder.parent):
+        if learn is not None:
+            learn(source, folder, variants.get(name).Params(**settings))
+    return replace(source, calibration=folder)
+
+
+def build(name: str, source: Source, folder: Path, **settings: object) -> Path:
+    """Calibrate, build and describe; `folder` becomes the artifact."""
+    source = calibrate(name, source, folder.with_name(f"{folder.name}-calibrated"), **settings)
+    params = variants.get(name).Params(**settings)
+    folder.mkdir()
+    copy_without_weights(source.checkpoint, folder)
+    variants.get(name).build(source, folder, params)
+    write_manifest(folder, name, params.model_dump())
+    return folder

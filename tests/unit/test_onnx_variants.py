@@ -1,0 +1,333 @@
+"""ONNX Runtime's dynamic quantization: the right graph, really quantized, the same everywhere."""
+
+import itertools
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from onnx import helper, numpy_helper
+from transformers import DistilBertConfig, DistilBertForSequenceClassification
+
+from stages import tasks, variants
+from stages.measure.exported import LOADERS
+from stages.measure.size import bytes_by_part
+from stages.models import onnx_runtime
+from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
+from stages.models.classifier import load_checkpoint, predictor
+from stages.models.tokens import Batch
+from stages.plumbing.command import UserError
+from stages.plumbing.files import write_json
+from tests.conftest import WORDS
+
+INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+NAMES = ("int8_onnx", "int8_onnx_u8")
+LINEARS = 14  # two layers of query, key, value, output, up, down; the pooler; the classifier
+Build = Callable[..., Path]
+
+
+def batch(rows: int = 5, length: int = 12) -> Batch:
+    """Rows of different lengths, padded."""
+    random = np.random.default_rng(0)
+    mask = (np.arange(length) < random.integers(3, length + 1, size=(rows, 1))).astype(np.int64)
+    ids = random.integers(5, 70, size=(rows, length)) * mask
+    return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
+
+
+def write_recipe(checkpoint: Path, inputs: list[str]) -> None:
+    recipe = Recipe(task="mrpc", model="m", weights="random", seed=42, max_length=64, inputs=inputs)
+    write_json(checkpoint / RECIPE, recipe.model_dump())
+
+
+@pytest.fixture(scope="module")
+def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variants.Source:
+    folder = tmp_path_factory.mktemp("source")
+    shutil.copytree(tiny_bert, folder / "finetuned")
+    write_recipe(folder / "finetuned", INPUTS)
+    module = load_checkpoint(tiny_bert)
+    torch.manual_seed(0)
+    for parameter in module.parameters():  # trained ones are not all 0 or 1, as biases still are
+        torch.nn.init.normal_(parameter, mean=float(parameter.detach().mean().round()), std=0.05)
+    module.save_pretrained(folder / "finetuned")  # type: ignore[operator]
+    random = np.random.default_rng(0)
+    texts = [
+        [" ".join(random.choice(WORDS, random.integers(2, 20))) for _ in "ab"] for _ in "x" * 40
+    ]
+    pd.DataFrame(texts, columns=["sentence1", "sentence2"]).to_parquet(folder / "train.parquet")
+    return variants.Source(
+        tasks.get("mrpc"), folder / "finetuned", folder / "train.parquet", folder / "none"
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(source: variants.Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The FP32 graph."""
+    target = tmp_path_factory.mktemp("exported") / "fp32.onnx"
+    onnx_runtime.export_checked(source, target)
+    return target
+
+
+@pytest.fixture
+def build(
+    source: variants.Source, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Build:
+    """What stage quantize does, from the graph that was exported once."""
+    numbers = itertools.count()
+    monkeypatch.setattr(
+        onnx_runtime, "export_checked", lambda _, target: shutil.copyfile(exported, target)
+    )
+
+    def built(name: str, **settings: object) -> Path:
+        folder = tmp_path / f"artifact{next(numbers)}"
+        folder.mkdir()
+        copy_without_weights(source.checkpoint, folder)
+        params = variants.get(name).Params(**settings)
+        variants.get(name).build(source, folder, params)
+        write_manifest(folder, name, params.model_dump())
+        return folder
+
+    return built
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    def pretend(instruction_set: str, machine: str = "x86_64") -> None:
+        monkeypatch.setattr(onnx_runtime, "instruction_set", lambda: instruction_set)
+        monkeypatch.setattr("platform.machine", lambda: machine)
+
+    return pretend
+
+
+def ignoring_the_mask(graph: Path, target: Path) -> None:
+    """A graph that is right where nothing is padded."""
+    model = onnx.load(graph)
+    for node in model.graph.node:
+        node.input[:] = ["ones" if name == "attention_mask" else name for name in node.input]
+    zero, one = (
+        numpy_helper.from_array(np.int64(0), "z0"),
+        numpy_helper.from_array(np.int64(1), "o1"),
+    )
+    model.graph.initializer.extend([zero, one])
+    model.graph.node.insert(0, helper.make_node("Add", ["zeros", "o1"], ["ones"]))
+    model.graph.node.insert(0, helper.make_node("Mul", ["attention_mask", "z0"], ["zeros"]))
+    onnx.save(model, target)
+
+
+def initializers(artifact: Path) -> dict[str, np.ndarray]:
+    stored = onnx.load(artifact / "model.onnx").graph.initializer
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in stored}
+
+
+def linear_weights(artifact: Path) -> list[str]:
+    """Names, as in the FP32 model, of the weights that integer products read."""
+    nodes = onnx.load(artifact / "model.onnx").graph.node
+    return [n.input[1].removesuffix("_quantized") for n in nodes if n.op_type == "MatMulInteger"]
+
+
+def metadata(artifact: Path) -> dict[str, str]:
+    return {p.key: p.value for p in onnx.load(artifact / "model.onnx").metadata_props}
+
+
+def test_the_fp32_graph_gives_pytorchs_logits_on_padded_batches(
+    source: variants.Source, exported: Path
+) -> None:
+    expected = predictor(load_checkpoint(source.checkpoint))(batch())
+    found = onnx_runtime.session_predictor(onnx_runtime.session(exported))(batch())
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_fp32_graph_has_pytorchs_names(source: variants.Source, exported: Path) -> None:
+    names = {tensor.name for tensor in onnx.load(exported).graph.initializer}
+    assert {name for name, _ in load_checkpoint(source.checkpoint).named_parameters()} <= names
+
+
+def test_a_graph_that_is_wrong_only_on_padding_is_refused(
+    source: variants.Source, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        onnx_runtime, "write_onnx", lambda _, __, target: ignoring_the_mask(exported, target)
+    )
+    with pytest.raises(UserError, match="export differs from PyTorch by"):
+        variants.get("int8_onnx").build(source, tmp_path, variants.get("int8_onnx").Params())
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_logits_that_are_not_numbers_are_refused() -> None:
+    right, wrong = np.zeros((1, 2)), np.array([[np.nan, 0]])
+    with pytest.raises(UserError, match="nan"):
+        onnx_runtime.check_same_logits(
+            lambda _: right,
+            lambda one: wrong if "nan" in one else right,
+            iter([{}, {"nan": right}]),
+        )
+
+
+def test_a_checkpoint_with_infinity_is_refused(source: variants.Source, tmp_path: Path) -> None:
+    module = load_checkpoint(source.checkpoint)
+    with torch.no_grad():
+        module.get_parameter("classifier.weight")[0, 0] = torch.inf
+    shutil.copytree(source.checkpoint, tmp_path / "broken")
+    module.save_pretrained(tmp_path / "broken")  # type: ignore[operator]
+    broken = variants.Source(source.task, tmp_path / "broken", source.train, source.calibration)
+    with pytest.raises(UserError, match=r"classifier\.weight holds infinity"):
+        variants.get("int8_onnx").build(broken, tmp_path, variants.get("int8_onnx").Params())
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("per_channel", [True, False])
+@pytest.mark.parametrize("reduce_range", [True, False])
+def test_the_file_holds_the_weights_that_were_asked_for(
+    name: str, per_channel: bool, reduce_range: bool, build: Build, source: variants.Source
+) -> None:
+    artifact = build(name, per_channel=per_channel, reduce_range=reduce_range)
+    stored = initializers(artifact)
+    original = load_checkpoint(source.checkpoint).state_dict()
+    largest = {"int8_onnx": (127, 64), "int8_onnx_u8": (255, 127)}[name][reduce_range]
+    assert len(linear_weights(artifact)) == LINEARS
+    for weight in linear_weights(artifact):
+        q, scale, zero = (stored[f"{weight}{end}"] for end in onnx_runtime.SUFFIXES)
+        assert q.dtype == zero.dtype == (np.int8 if name == "int8_onnx" else np.uint8)
+        assert np.abs(q.astype(int)).max() == largest
+        assert scale.size == zero.size == (q.shape[1] if per_channel else 1)
+        if name == "int8_onnx":
+            assert not zero.any()
+        error = np.abs((q.astype(float) - zero.astype(float)) * scale - original[weight].numpy().T)
+        assert (error <= 1.01 * scale).all()
+    bits = "7 bits" if reduce_range else "8 bits"
+    form = f"one scale per {'channel' if per_channel else 'tensor'}"
+    assert metadata(artifact)["linear_weights"].endswith(f"{bits}, {form}")
+
+
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_operators_are_counted(embeddings: bool, build: Build) -> None:
+    artifact = build("int8_onnx", embeddings=embeddings)
+    tables = [
+        array for name, array in initializers(artifact).items() if "_embeddings.weight" in name
+    ]
+    assert (np.float32 in {table.dtype.type for table in tables if table.ndim == 2}) != embeddings
+    found = variants.get("int8_onnx").count_quantized(artifact)
+    assert found == LINEARS + 3 * embeddings
+    described = metadata(artifact)["embeddings"]
+    assert described == ("uint8, one scale per table" if embeddings else "float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "cpu", "machine", "reduced"),
+    [
+        ("int8_onnx", "avx2", "x86_64", "true"),
+        ("int8_onnx", "avx512", "AMD64", "true"),
+        ("int8_onnx", "avx512+vnni", "x86_64", "false"),
+        ("int8_onnx", "default", "aarch64", "false"),
+        # Unsigned weights do not overflow: their eighth bit would be lost for nothing.
+        ("int8_onnx_u8", "avx2", "x86_64", "false"),
+    ],
+)
+def test_auto_gives_up_a_bit_only_where_products_overflow(
+    name: str, cpu: str, machine: str, reduced: str, build: Build, on_cpu: Callable[..., None]
+) -> None:
+    on_cpu(cpu, machine)
+    assert metadata(build(name, reduce_range="auto"))["reduce_range"] == reduced
+
+
+def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
+    build: Build, on_cpu: Callable[..., None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    on_cpu("avx512+vnni")
+    automatic, fixed = build("int8_onnx"), build("int8_onnx", reduce_range=False)
+    safe, unsigned = build("int8_onnx", reduce_range=True), build("int8_onnx_u8")
+    capfd.readouterr()
+    variants.get("int8_onnx").load(automatic)
+    assert capfd.readouterr().err == ""
+    on_cpu("avx2")
+    variants.get("int8_onnx").load(safe)
+    variants.get("int8_onnx_u8").load(unsigned)
+    assert capfd.readouterr().err == ""
+    variants.get("int8_onnx").load(automatic)
+    line = capfd.readouterr().err
+    assert line.count("\n") == 1
+    assert "without VNNI" in line
+    assert "rebuild it here with 'dvc repro -f -s quantize@mrpc-42-int8_onnx'" in line
+    variants.get("int8_onnx").load(fixed)
+    assert "set reduce_range to auto in params.yaml" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_stored_runs_the_same_after_loading_and_export(
+    name: str, build: Build, source: variants.Source, tmp_path: Path
+) -> None:
+    artifact, variant = build(name), variants.get(name)
+    logits = variant.load(artifact)(batch())
+    assert logits.dtype == np.float32
+    assert logits.shape == (5, 2)
+    np.testing.assert_array_equal(variant.load(artifact)(batch()), logits)
+    assert np.abs(logits - predictor(load_checkpoint(source.checkpoint))(batch())).max() < 0.05
+    assert variant.export(artifact, tmp_path) == ["model.onnx"]
+    np.testing.assert_array_equal(LOADERS[".onnx"](tmp_path / "model.onnx")(batch()), logits)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stored_bytes_are_accounted_for_by_part(
+    name: str, build: Build, source: variants.Source
+) -> None:
+    artifact = build(name)
+    sizes = variants.get(name).tensor_bytes(artifact)
+    words = load_checkpoint(source.checkpoint).state_dict()[
+        "bert.embeddings.word_embeddings.weight"
+    ]
+    assert sizes["bert.embeddings.word_embeddings.weight"] == words.numel() + 4 + 1
+    assert sizes["bert.encoder.layer.1.output.dense.weight"] == 64 * 32 + 32 * (4 + 1)
+    assert set(load_checkpoint(source.checkpoint).state_dict()) <= set(sizes)
+    parts = bytes_by_part(sizes)
+    assert all(parts.values())
+    assert sum(parts.values()) == sum(array.nbytes for array in initializers(artifact).values())
+
+
+def test_the_session_has_torchs_threads(build: Build) -> None:
+    artifact, before = build("int8_onnx"), torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            options = onnx_runtime.session(artifact / "model.onnx").get_session_options()
+            assert options.intra_op_num_threads == threads
+            assert options.inter_op_num_threads == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_model_without_token_types_gives_the_same_bytes_twice(
+    source: variants.Source, tiny_bert: Path, tmp_path: Path
+) -> None:
+    checkpoint, inputs = tmp_path / "checkpoint", ["input_ids", "attention_mask"]
+    shutil.copytree(tiny_bert, checkpoint)
+    config = DistilBertConfig(vocab_size=71, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
+    DistilBertForSequenceClassification(config).save_pretrained(checkpoint)
+    write_recipe(checkpoint, inputs)
+    other = variants.Source(source.task, checkpoint, source.train, source.calibration)
+    variant, folders = variants.get("int8_onnx"), (tmp_path / "first", tmp_path / "second")
+    for folder in folders:
+        folder.mkdir()
+        variant.build(other, folder, variant.Params())
+        assert [path.name for path in folder.iterdir()] == ["model.onnx"]
+    first, second = ((folder / "model.onnx").read_bytes() for folder in folders)
+    assert first == second
+    for text in (b".py", b"site-packages", str(tmp_path).encode()):
+        assert text not in first
+    texts = {name: batch()[name] for name in inputs}
+    expected = predictor(load_checkpoint(checkpoint))(texts)
+    assert np.abs(variant.load(folders[0])(texts) - expected).max() < 0.05
+    assert variant.count_quantized(folders[0]) == 8 + 2
+    assert all(bytes_by_part(variant.tensor_bytes(folders[0])).values())
+
+
+def test_parameters_are_validated_without_heavy_imports() -> None:
+    heavy = "{'torch', 'onnx', 'onnxruntime', 'transformers', 'torchao'} & set(sys.modules)"
+    names = ", ".join((*NAMES, "torchao_int8"))
+    code = f"import sys; from stages.variants import {names}; print(sorted({heavy}))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]", found.stderr
