@@ -3,7 +3,7 @@
 from stages import tasks, variants
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_folder
+from stages.plumbing.files import new_folder, write_text
 from stages.plumbing.params import load_params
 from stages.variants import Source
 
@@ -19,6 +19,8 @@ def calibrate(task: str, seed: str, variant: str) -> None:
     with new_folder(target) as folder:
         if learn is not None:
             learn(source, folder, params)
+        else:  # DVC warns of an empty folder at every turn
+            write_text(folder / "nothing.txt", f"{variant} learns nothing from training rows\n")
 
 
 if __name__ == "__main__":

@@ -64,6 +64,9 @@ def remove_unlisted(folder: Path, names: list[str], seeds: list[int]) -> None:
     for path in folder.iterdir():
         if path.is_dir() and path.name not in [f"seed_{seed}" for seed in seeds]:
             shutil.rmtree(path)
+    for path in (folder.parent / "finetune").glob("seed_*.json"):
+        if path.stem not in [f"seed_{seed}" for seed in seeds]:
+            path.unlink()
 
 
 def over_seeds(by_seed: list[dict], task: Task, settings: Compare) -> dict[str, float | str]:

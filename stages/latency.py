@@ -151,6 +151,8 @@ def one_round(
         for name, artifact in artifacts.items():
             process = TimedProcess(name, artifact, count, batches)
             processes[name] = stack.enter_context(process)
+        for process in processes.values():
+            process.wait_until_loaded()
         for size in settings.batch_sizes:
             mine = [f"{size}-{i}" for i in range(number, settings.queries, settings.rounds)]
             for process in processes.values():

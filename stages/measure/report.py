@@ -35,11 +35,14 @@ class Comparison:
 
 
 def markdown(task: Task, found: Comparison, settings: Compare, timing: Latency) -> str:
-    """Accuracy of the first seed, drops of all seeds, cost, front, and what the numbers mean."""
+    """All in one table, then the first seed, drops of all seeds, cost, and what it all means."""
     headline, rows = task.metrics[0], found.rows
     any_row, environment = next(iter(rows.values())), read_json(paths.ENVIRONMENT)
     several = any_row["seeds"] > 1
     parts = [f"### {task.name}"]
+    parts.append(pipe_table([summary_cells(name, row, headline) for name, row in rows.items()]))
+    parts.append(f"`export.variant: auto` ships {found.choice.variant}: {found.choice.reason}.")
+    parts += [f"{name}: SKIPPED, {reason}." for name, reason in found.skipped.items()]
     for prefix, split in (("", "validation"), ("test_", "test")):
         if f"{prefix}n" not in any_row:
             continue
@@ -55,17 +58,14 @@ def markdown(task: Task, found: Comparison, settings: Compare, timing: Latency) 
             ]
             parts += [f"{split}, drop in points by seed (McNemar p):", pipe_table(cells)]
     parts += ["cost:", pipe_table([cost_cells(name, row) for name, row in rows.items()])]
-    cells = [front_cells(name, row, headline) for name, row in rows.items()]
-    parts += ["the front, where no other variant is as good in all three:", pipe_table(cells)]
-    parts.append(f"`export.variant: auto` ships {found.choice.variant}: {found.choice.reason}.")
-    parts += [f"{name}: SKIPPED, {reason}." for name, reason in found.skipped.items()]
     first, last = groups(timing)[0], groups(timing)[-1]
     mean = "mean over seeds of the " if several else ""
     parts.append(
         f"Always answering the majority class: {headline} {any_row[f'majority_{headline}']:.4f} on "
         f"validation. Intervals: {100 * settings.confidence:g} %, bootstrap over the texts; drops "
         "are fp32 minus variant, paired on the same texts. Verdict: "
-        f"{mean}drop on validation against a budget of {settings.max_f1_drop_points:g} points. "
+        f"{mean}drop on validation against a budget of {settings.max_f1_drop_points:g} points. On "
+        "the front: no other variant is as good in score, p90 and size. "
         f"p50 and p90: {first}; texts/s: {last}. "
         f"{environment['cpu']}, {environment['instruction_set']}, {environment['cores']} cores, "
         f"torch {environment['torch']}."
@@ -75,6 +75,26 @@ def markdown(task: Task, found: Comparison, settings: Compare, timing: Latency) 
     if any_row["contended"]:
         parts.append("CONTENDED: other processes ran during the timing; do not quote latency.")
     return "\n\n".join(parts) + "\n"
+
+
+def summary_cells(name: str, row: dict, headline: str) -> dict[str, str]:
+    """The whole field at a glance; means are over the seeds."""
+    mean = " (mean)" if row["seeds"] > 1 else ""
+    cells = {"variant": name, f"{headline}{mean}": f"{row[f'{headline}_mean']:.4f}"}
+    for prefix, split in (("", "validation"), ("test_", "test")):
+        drop = f"{prefix}{headline}_drop_mean"
+        if f"{drop}_points" in row:
+            cells[f"drop on {split}{mean}"] = (
+                f"{row[f'{drop}_points']:+.2f} ({row[f'{drop}_low']:+.2f} to "
+                f"{row[f'{drop}_high']:+.2f})"
+            )
+    return cells | {
+        "verdict": str(row["verdict"]),
+        "p90 ms": f"{row['p90_ms']:.2f}",
+        "speed-up": f"{row['speedup_p90']:.2f}x",
+        "MB": f"{row['size_mb']:.1f}",
+        "on the front": "yes" if row["on_front"] else "",
+    }
 
 
 def accuracy_cells(name: str, row: dict, prefix: str, headline: str) -> dict[str, str]:
@@ -87,7 +107,7 @@ def accuracy_cells(name: str, row: dict, prefix: str, headline: str) -> dict[str
         "same answers": f"{row[f'{prefix}agreement_pct']:.1f} %",
         "McNemar p": f"{row[f'{prefix}mcnemar_p']:.2g}",
     }
-    return cells if prefix else cells | {"verdict": str(row["verdict"])}
+    return cells
 
 
 def seed_cells(
@@ -105,17 +125,6 @@ def seed_cells(
         f"({low:+.2f} to {high:+.2f})",
         "interval over seeds (t)": f"{spread.low:+.2f} to {spread.high:+.2f}",
         "median": f"{row[f'{metric}_drop_median_points']:+.2f}",
-    }
-
-
-def front_cells(name: str, row: dict, headline: str) -> dict[str, str]:
-    title = f"{headline}, mean of seeds" if row["seeds"] > 1 else headline
-    return {
-        "variant": name,
-        title: f"{row[f'{headline}_mean']:.4f}",
-        "p90 ms": f"{row['p90_ms']:.2f}",
-        "MB": f"{row['size_mb']:.1f}",
-        "on the front": "yes" if row["on_front"] else "",
     }
 
 

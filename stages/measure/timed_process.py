@@ -23,13 +23,10 @@ class TimedProcess:
     """The parent's end. Use as a context manager; leaving it ends the child."""
 
     def __init__(self, variant: str, artifact: Path, threads: int, batches: Path) -> None:
-        """Start the child and wait until the variant is loaded.
+        """Start the child; it loads the variant while others start too.
 
         Args:
             batches: padded batches, see `save_batches`.
-
-        Raises:
-            UserError: the child did not come up, or runs with another number of threads.
         """
         command = [sys.executable, "-m", "stages.measure.timed_process"]
         command += [variant, str(artifact), str(threads), str(batches)]
@@ -40,13 +37,20 @@ class TimedProcess:
             "TRANSFORMERS_VERBOSITY": "error",
         }
         self.name = f"{variant} with {threads} thread{'s' if threads > 1 else ''}"
+        self.threads = threads
         self.child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
-        answer = self.answer()
-        if answer["threads"] != threads:
-            self.close()
-            raise UserError(f"{self.name}: torch runs with {answer['threads']} threads instead")
+
+    def wait_until_loaded(self) -> None:
+        """Call once, before the first timing.
+
+        Raises:
+            UserError: the child did not come up, or runs with another number of threads.
+        """
+        found = self.answer()["threads"]
+        if found != self.threads:
+            raise UserError(f"{self.name}: torch runs with {found} threads instead")
 
     def milliseconds(self, keys: list[str]) -> list[float]:
         """Run the batches of these names one after the other; milliseconds of each call."""
