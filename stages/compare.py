@@ -46,8 +46,8 @@ def compare(task: str) -> None:
         for name, row in rows.items():
             write_json(folder / f"{name}.json", row)
     table = pd.DataFrame(rows).T.rename_axis("variant")
-    for name in ("mean", "min", "max"):  # the plot's columns, whatever the task's metric is
-        table[f"score_{name}"] = table[f"{headline}_{name}"]
+    for column in ("mean_points", "mean_low", "mean_high"):  # the plot's, whatever the metric is
+        table[f"drop_{column}"] = table[f"{headline}_drop_{column}"]
     with new_file(paths.REPORTS / task / "compare.csv") as partial:
         table.to_csv(partial)
     comparison = Comparison(rows, seeds_table(by_seed, headline), skipped, choice)
