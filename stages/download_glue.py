@@ -1,49 +1,98 @@
 """Get a task's data, check it against what was published, write its splits as parquet."""
 
-from stages import tasks
-from stages.measure.accuracy import majority_baseline
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow.parquet import ParquetWriter
+
+from stages.measure.accuracy import constant_baseline
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
 from stages.plumbing.params import load_params
-from stages.tasks import UNLABELLED, Fetched, Task
+from stages.tasks import UNLABELLED, Dataset, Fetched, Split, Task, check_counts
 
 
 def download_glue(task: str) -> None:
-    """Write data/<task>/<split>.parquet and metrics/<task>/dataset.json."""
-    settings = load_params().download_glue
-    definition = tasks.get(task)
-    fetched = definition.fetch(settings)
-    definition.check(fetched.splits)
+    """Write data/<task>/<split>.parquet and task.json, and metrics/<task>/dataset.json."""
+    params = load_params()
+    dataset = params.dataset(task)
+    fetched = dataset.fetch(params.download_glue)
+    definition = dataset.task.model_copy(
+        update={"name": task, "labels": fetched.labels or dataset.task.labels}
+    )
     with new_folder(paths.DATA / task) as folder:
-        for name, rows in fetched.splits.items():
-            rows.to_parquet(folder / f"{name}.parquet", index=False)
-    write_json(paths.dataset(task), describe(definition, fetched))
-    rows_of = {name: len(rows) for name, rows in fetched.splits.items()}
-    print(f"{task}: {rows_of} from a {fetched.source} ({rendition(definition, fetched)} text)")
+        counts = {
+            name: write_split(folder / f"{name}.parquet", split)
+            for name, split in fetched.splits.items()
+        }
+        check(dataset, definition, counts, params.download_glue.counts)
+        labelled = [name for name in counts if set(counts[name]) != {UNLABELLED}]
+        scored = sorted(set(labelled) - {"train"}, key=lambda name: (name != "validation", name))
+        definition = definition.model_copy(update={"scored": tuple(scored)})
+        write_json(folder / "task.json", definition.model_dump())
+        text = rendition(folder / "train.parquet", definition)
+    write_json(paths.dataset(task), describe(definition, fetched, counts, text))
+    rows_of = {name: sum(split.values()) for name, split in counts.items()}
+    print(f"{task}: {rows_of} from a {fetched.source} ({text} text)")
+    for reason, rows in fetched.left_out.items():
+        print(f"{task}: {rows} rows left out: {reason}")
 
 
-def describe(task: Task, fetched: Fetched) -> dict[str, object]:
+def write_split(target: Path, split: Split) -> Counter:
+    """Write a split piece by piece; returns label -> rows."""
+    counts: Counter = Counter()
+    pieces: Iterable[pd.DataFrame] = [split] if isinstance(split, pd.DataFrame) else split
+    writer = None
+    try:
+        for piece in pieces:
+            counts.update(piece["label"].tolist())
+            table = pa.Table.from_pandas(piece, preserve_index=False)
+            writer = writer or ParquetWriter(target, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()
+    return counts
+
+
+def check(dataset: Dataset, task: Task, counts: dict[str, Counter], which: str) -> None:
+    """Raises UserError if a split is empty, of one class, or not what was published."""
+    for name, found in counts.items():
+        published = dataset.published.get(name, ()) if which == "published" else ()
+        check_counts(task, name, found, published)
+
+
+def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str) -> dict:
     """Scalars only, so that `dvc metrics diff` shows when the data changed."""
     splits: dict[str, object] = {}
-    for name, rows in fetched.splits.items():
-        labels = rows["label"].to_numpy()
-        counts = {text: int((labels == i).sum()) for i, text in enumerate(task.labels)}
-        labelled = bool((labels != UNLABELLED).all())
-        baseline = majority_baseline(task.metrics, labels, len(task.labels)) if labelled else {}
-        splits[name] = {"rows": len(rows), "labelled": int(labelled)} | counts | baseline
+    for name, found in counts.items():
+        labelled = name in (*task.scored, "train")
+        facts: dict[str, object] = {"rows": sum(found.values()), "labelled": int(labelled)}
+        if task.regression and labelled:
+            facts |= {"lowest": min(found), "highest": max(found)}
+        facts |= {label: found.get(i, 0) for i, label in enumerate(task.labels)}
+        if labelled:
+            labels = np.repeat(list(found), list(found.values()))
+            facts |= constant_baseline(task.metrics, labels, task.outputs)
+        splits[name] = facts
     return {
         "source": fetched.source,
-        "rendition": rendition(task, fetched),
+        "rendition": text,
         "licence": task.licence,
         "splits": splits,
+        "left_out": fetched.left_out,
         "sha256": fetched.sha256,
     }
 
 
-def rendition(task: Task, fetched: Fetched) -> str:
+def rendition(train: Path, task: Task) -> str:
     """`tokenized` where punctuation stands apart (`word , word`), else `original`."""
-    texts = fetched.splits["train"][task.text_columns[0]].head(1000)
+    texts = pd.read_parquet(train, columns=[task.text_columns[0]]).iloc[:1000, 0]
     apart = texts.str.contains(r" [.,]$| , ", regex=True).mean()
     return "tokenized" if apart > 0.5 else "original"
 

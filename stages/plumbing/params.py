@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from stages import tasks, variants
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
+from stages.sources.csv_file import CsvFile
 
 PARAMS_FILE = Path("params.yaml")
 AUTO = "auto"  # export.variant: let the comparison decide
@@ -21,6 +22,7 @@ Model = TypeVar("Model", bound=BaseModel)
 class DownloadGlue(Section):
     sources: Annotated[list[Literal["mirror", "hub", "site"]], Field(min_length=1)]
     mirror: str
+    counts: Literal["published", "any"]
 
 
 class TaskRecipe(Section):
@@ -82,6 +84,7 @@ class Export(Section):
 
 class Params(Section):
     tasks: Annotated[list[str], Field(min_length=1)]
+    csv: dict[str, CsvFile]
     download_glue: DownloadGlue
     finetune: Finetune
     quantize: dict[str, dict[str, Any]]
@@ -89,6 +92,14 @@ class Params(Section):
     latency: Latency
     compare: Compare
     export: Export
+
+    def dataset(self, task: str) -> tasks.Dataset:
+        """Where a task's rows come from.
+
+        Raises:
+            UserError: there is no such task.
+        """
+        return tasks.dataset(task, {name: file.dataset for name, file in self.csv.items()})
 
     def recipe(self, task: str) -> TaskRecipe:
         """The recipe of one task.
@@ -132,7 +143,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     params = parse(Params, raw, "")
     for task in params.tasks:
-        tasks.get(task)
+        params.dataset(task)
         params.recipe(task)
     for name in params.quantize:
         params.variant(name)

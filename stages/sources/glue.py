@@ -38,7 +38,7 @@ class GlueFiles:
     columns: dict[str, str]
     site: dict[str, str]
     parse: Callable[[Path], tuple[dict[str, pd.DataFrame], list[str]]]
-    check: Callable[[dict[str, pd.DataFrame]], None]
+    check: Callable[[dict[str, pd.DataFrame], Settings], None]
 
 
 def fetch(files: GlueFiles, settings: Settings) -> Fetched:
@@ -106,7 +106,7 @@ def from_site(files: GlueFiles, settings: Settings) -> Fetched:
         download(url, path)
     with discarded_if_wrong(wanted):
         fetched = parsed(files, next(iter(wanted)).parent, "site")
-        files.check(fetched.splits)
+        files.check(fetched.splits, settings)
     return fetched
 
 
@@ -142,7 +142,7 @@ def from_hub(files: GlueFiles, settings: Settings) -> Fetched:
             ours: read_hub_file(files, path)
             for ours, path in zip(files.hub_splits, wanted, strict=True)
         }
-        files.check(splits)
+        files.check(splits, settings)
     return Fetched(splits, "hub", {path.name: sha256(path) for path in wanted})
 
 

@@ -12,7 +12,7 @@ import tarfile
 import pandas as pd
 
 from stages.sources.pypi import fetch_package
-from stages.tasks import Fetched, Settings, Task
+from stages.tasks import Dataset, Fetched, Settings, Task
 
 REQUIREMENT = "vaderSentiment==3.3.2"
 FILENAME = "vaderSentiment-3.3.2.tar.gz"
@@ -52,13 +52,15 @@ def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return splits
 
 
-TASK = Task(
-    name="movie_reviews",
-    text_columns=("sentence",),
-    labels=("negative", "positive"),
-    metrics=("f1", "accuracy"),
-    licence="MIT (vaderSentiment); the sentences are excerpts of published reviews",
-    description="Is a movie-review sentence positive or negative?",
+DATASET = Dataset(
+    Task(
+        name="movie_reviews",
+        text_columns=("sentence",),
+        labels=("negative", "positive"),
+        metrics=("f1", "accuracy"),
+        licence="MIT (vaderSentiment); the sentences are excerpts of published reviews",
+        description="Is a movie-review sentence positive or negative?",
+    ),
     fetch=fetch,
     reachable=lambda settings: True,
 )

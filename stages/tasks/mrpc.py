@@ -7,7 +7,7 @@ import pandas as pd
 
 from stages.plumbing.command import UserError
 from stages.sources import Unavailable, glue
-from stages.tasks import UNLABELLED, Task
+from stages.tasks import UNLABELLED, Dataset, Task
 
 LABELS = ("not_equivalent", "equivalent")
 TRAIN, TEST, DEV_IDS = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt", "dev_ids.tsv"
@@ -92,16 +92,18 @@ FILES = glue.GlueFiles(
         DEV_IDS: "https://dl.fbaipublicfiles.com/glue/data/mrpc_dev_ids.tsv",
     },
     parse=parse,
-    check=lambda splits: TASK.check(splits),
+    check=lambda splits, settings: DATASET.check(splits, settings),
 )
 
-TASK: Task = Task(
-    name="mrpc",
-    text_columns=("sentence1", "sentence2"),
-    labels=LABELS,
-    metrics=("f1", "accuracy"),
-    licence="Microsoft Research Shared Source License: non-commercial use, no redistribution",
-    description="GLUE MRPC: are two sentences paraphrases of each other?",
+DATASET: Dataset = Dataset(
+    Task(
+        name="mrpc",
+        text_columns=("sentence1", "sentence2"),
+        labels=LABELS,
+        metrics=("f1", "accuracy"),
+        licence="Microsoft Research Shared Source License: non-commercial use, no redistribution",
+        description="GLUE MRPC: are two sentences paraphrases of each other?",
+    ),
     fetch=partial(glue.fetch, FILES),
     reachable=partial(glue.reachable, FILES),
     published={"train": (1194, 2474), "validation": (129, 279), "test": (578, 1147)},
