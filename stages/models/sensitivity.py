@@ -8,7 +8,7 @@ import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
-from stages.measure.accuracy import METRICS
+from stages.measure.accuracy import METRICS, answers
 from stages.measure.budget import Candidate, next_to_try, ranking
 from stages.measure.statistics import paired_drop_interval
 from stages.models.classifier import predictor
@@ -82,7 +82,7 @@ def search(
         candidates with their paired drop in points of `metric`.
     """
     reference = partly.logits(partly.groups)
-    before = reference.argmax(axis=1)
+    before = answers(reference)
 
     def drop(after: np.ndarray) -> float:
         return 100 * (METRICS[metric](labels, before) - METRICS[metric](labels, after))
@@ -91,14 +91,11 @@ def search(
     for group in tqdm(partly.groups, "sensitivity"):
         logits = partly.logits(set(partly.groups) - {group})
         distances[group] = float(((logits - reference) ** 2).mean() ** 0.5)
-        drops[group] = drop(logits.argmax(axis=1))
+        drops[group] = drop(answers(logits))
     tried: list[Candidate] = []
     while (kept := next_to_try(ranking(distances), tried, max_drop_points)) is not None:
-        after = partly.logits(kept).argmax(axis=1)
-        classes = reference.shape[1]
-        spread = paired_drop_interval(
-            metric, labels, [before], [after], classes, RESAMPLES, CONFIDENCE
-        )
+        after = answers(partly.logits(kept))
+        spread = paired_drop_interval(metric, labels, [before], [after], RESAMPLES, CONFIDENCE)
         tried.append(Candidate(kept, drop(after), spread.high))
         print(f"{len(kept)} groups in fp32: a drop of at most {spread.high:.2f} points")
     columns = {"group": list(distances), "rms_logit_difference": list(distances.values())}

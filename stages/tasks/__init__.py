@@ -86,7 +86,7 @@ class Fetched:
         left_out: rows that could not be used, by reason.
     """
 
-    splits: dict[str, Split]
+    splits: Mapping[str, Split]
     source: str
     sha256: dict[str, str]
     labels: tuple[str, ...] = ()
