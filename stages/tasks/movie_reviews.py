@@ -5,13 +5,13 @@ rated by 20 people from -4 to +4. The 37 whose mean rating is exactly 0 are neit
 left out, as is the second copy of each repeated sentence (it could stand in two splits).
 """
 
-import hashlib
 import io
 import tarfile
 
 import pandas as pd
 
 from stages.sources.pypi import fetch_package
+from stages.sources.stratified import split
 from stages.tasks import Dataset, Fetched, Settings, Task
 
 REQUIREMENT = "vaderSentiment==3.3.2"
@@ -19,8 +19,7 @@ FILENAME = "vaderSentiment-3.3.2.tar.gz"
 SHA256 = "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9"
 INNER = "additional_resources/hutto_ICWSM_2014.tar.gz"
 RATINGS = "movieReviewSnippets_GroundTruth.txt"
-# Cumulative shares of each class; a sentence's place is fixed by the checksum of its id.
-SPLITS = (("test", 0.1), ("validation", 0.2), ("train", 1.0))
+SHARES = {"test": 0.1, "validation": 0.1}  # the rest is train
 
 
 def fetch(settings: Settings) -> Fetched:
@@ -37,19 +36,7 @@ def fetch(settings: Settings) -> Fetched:
     rows = pd.DataFrame(cells, columns=["id", "rating", "sentence"]).astype({"rating": float})
     rows = rows[rows["rating"] != 0].drop_duplicates("sentence")
     rows["label"] = (rows.pop("rating") > 0).astype(int)
-    return Fetched(split(rows), "package", {FILENAME: SHA256})
-
-
-def split(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """A stratified split that no library version or seed can change."""
-    order = rows["id"].map(lambda name: hashlib.sha256(name.encode()).hexdigest())
-    rows = rows.iloc[order.argsort()]
-    place = rows.groupby("label").cumcount() / rows.groupby("label")["id"].transform("size")
-    splits, start = {}, 0.0
-    for name, end in SPLITS:
-        splits[name] = rows[(place >= start) & (place < end)].reset_index(drop=True)
-        start = end
-    return splits
+    return Fetched({**split(rows, SHARES)}, "package", {FILENAME: SHA256})
 
 
 DATASET = Dataset(

@@ -129,21 +129,3 @@ def test_an_unset_mirror_is_passed_over_and_the_ways_out_are_named() -> None:
         MRPC.fetch(SimpleNamespace(sources=["mirror"], mirror=""))
     for way_out in ("GLUE_MIRROR", "hub or the official site", "tasks: [movie_reviews]"):
         assert way_out in str(error.value)
-
-
-def test_movie_reviews_split_is_stratified_and_fixed() -> None:
-    from stages.tasks.movie_reviews import split
-
-    rows = pd.DataFrame(
-        {"id": [str(i) for i in range(1000)], "sentence": "x", "label": [0, 1] * 500}
-    )
-    first, again = split(rows), split(rows.sample(frac=1, random_state=1))
-    assert {name: len(part) for name, part in first.items()} == {
-        "test": 100,
-        "validation": 100,
-        "train": 800,
-    }
-    for name, part in first.items():
-        assert part["label"].mean() == 0.5
-        assert part["id"].tolist() == again[name]["id"].tolist()
-    assert sum(len(part) for part in first.values()) == rows["id"].nunique()
