@@ -1,6 +1,5 @@
 """Which layers suffer from int8? Groups of layers, quantized one group at a time."""
 
-import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,34 +11,11 @@ from stages.measure.accuracy import METRICS, answers
 from stages.measure.budget import Candidate, next_to_try, ranking
 from stages.measure.statistics import paired_drop_interval
 from stages.models.classifier import predictor
-from stages.models.int8 import quantize_layers
+from stages.models.layer_groups import groups_of, quantize_except
 from stages.models.quantizers import Activations, Range
 from stages.models.tokens import Batch, predict_all
 
 RESAMPLES, CONFIDENCE = 2000, 0.95
-
-
-def group_of(layer: str) -> str:
-    """`embeddings`, `layer 3 attention`, `layer 3 ffn in`, `layer 3 ffn out` or `head`."""
-    words = layer.split(".")
-    if "embeddings" in words or "word_embedding" in words:
-        return "embeddings"
-    number = next((word for word in words if word.isdigit()), None)
-    if number is None:
-        return "head"
-    if {"attention", "rel_attn"} & set(words):
-        return f"layer {number} attention"
-    widens = {"intermediate", "lin1", "layer_1"} & set(words)
-    return f"layer {number} ffn {'in' if widens else 'out'}"
-
-
-def groups_of(module: nn.Module) -> dict[str, frozenset[str]]:
-    """Group -> names of its Linear and Embedding layers, in the order of the network."""
-    found: dict[str, set[str]] = {}
-    for name, child in module.named_modules():
-        if isinstance(child, nn.Linear | nn.Embedding):
-            found.setdefault(group_of(name), set()).add(name)
-    return {group: frozenset(names) for group, names in found.items()}
 
 
 class PartlyQuantized:
@@ -57,16 +33,10 @@ class PartlyQuantized:
         self.groups = groups_of(module)
         self.rows = sum(len(positions) for positions, _ in self.work)
 
-    def build(self, kept: Iterable[str]) -> nn.Module:
-        """A copy in int8 but for the groups named in `kept`."""
-        names = frozenset().union(*(self.groups[group] for group in kept))
-        return quantize_layers(
-            copy.deepcopy(self.module), self.how, embeddings=True, keep=names, ranges=self.ranges
-        )
-
     def logits(self, kept: Iterable[str]) -> np.ndarray:
         """Shape (rows, labels), in the order of the rows."""
-        return predict_all(predictor(self.build(kept)), self.work, self.rows)
+        module = quantize_except(kept, self.module, self.how, self.ranges)
+        return predict_all(predictor(module), self.work, self.rows)
 
 
 def search(
