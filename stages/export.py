@@ -17,7 +17,6 @@ from stages import tasks, variants
 from stages.measure.accuracy import answers, same_answers, score
 from stages.measure.exported import ExportManifest
 from stages.measure.model_card import model_card
-from stages.measure.paired import prefix_of
 from stages.measure.selection import Choice, choose
 from stages.measure.size import MB
 from stages.models.artifact import (
@@ -33,6 +32,7 @@ from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
 from stages.plumbing.params import AUTO, load_params
+from stages.tasks import prefix_of
 
 # TorchScript runs the variant's own kernels, so its logits must be the variant's.
 MAX_TORCHSCRIPT_DIFFERENCE = 1e-4

@@ -7,9 +7,9 @@ import pandas as pd
 
 from stages import tasks
 from stages.measure.accuracy import score
-from stages.models import pretrained
 from stages.models.artifact import RECIPE, Recipe
-from stages.models.classifier import model_inputs
+from stages.models.model_names import resolve
+from stages.models.pretrained import load, longest_input, model_inputs
 from stages.models.tokens import encode
 from stages.models.training import UNFINISHED, Trained, train, with_labels
 from stages.plumbing import paths
@@ -24,15 +24,15 @@ def finetune(task: str, seed: str) -> None:
     definition = tasks.get(task)
     recipe = load_params().recipe(task)
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
-    source = pretrained.resolve(recipe.checkpoint or recipe.model)
-    model, tokenizer = pretrained.load(
+    source = resolve(recipe.checkpoint or recipe.model)
+    model, tokenizer = load(
         source,
         definition,
         int(seed),
         fine_tuned=bool(recipe.checkpoint),
         texts=rows["train"][list(definition.text_columns)].to_numpy().ravel(),
     )
-    longest = pretrained.longest_input(model, tokenizer)
+    longest = longest_input(model, tokenizer)
     if recipe.max_length > longest:
         raise UserError(
             f"finetune.{task}.max_length is {recipe.max_length}, but {recipe.model} takes at most "

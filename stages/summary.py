@@ -2,13 +2,14 @@
 
 import pandas as pd
 
-from stages import tasks, variants
-from stages.measure.report import pipe_table
+from stages import tasks
+from stages.measure.markdown_table import pipe_table
 from stages.measure.timing import groups
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, read_json, write_text
 from stages.plumbing.params import Params, load_params
+from stages.variants import REFERENCE
 
 
 def summary() -> None:
@@ -36,7 +37,7 @@ def rows_of(task: str, params: Params) -> list[dict]:
     metric, group = tasks.get(task).metrics[0], groups(params.latency)[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     found = {file.stem: read_json(file) for file in files if file.exists()}  # not the skipped ones
-    fp32 = found[variants.REFERENCE]
+    fp32 = found[REFERENCE]
     runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
 
     def times(name: str) -> list[float]:
@@ -50,20 +51,20 @@ def rows_of(task: str, params: Params) -> list[dict]:
             "max_length": row["max_length"],
             "n": row["n"],
             "metric": metric,
-            "fp32": fp32[f"{metric}_mean"],
+            "before": fp32[f"{metric}_mean"],
             "variant": name,
-            "score": row[f"{metric}_mean"],
+            "after": row[f"{metric}_mean"],
             "verdict": row["verdict"],
-            "fp32_ms": fp32["mean_ms"],
-            "ms": row["mean_ms"],
+            "before_ms": fp32["mean_ms"],
+            "after_ms": row["mean_ms"],
             "speedup": row["speedup_mean"],
-            "fp32_runs_ms": " ".join(f"{ms:.1f}" for ms in times(variants.REFERENCE)),
-            "runs_ms": " ".join(f"{ms:.1f}" for ms in times(name)),
-            "fp32_mb": fp32["size_mb"],
-            "mb": row["size_mb"],
+            "before_runs_ms": " ".join(f"{ms:.1f}" for ms in times(REFERENCE)),
+            "after_runs_ms": " ".join(f"{ms:.1f}" for ms in times(name)),
+            "before_mb": fp32["size_mb"],
+            "after_mb": row["size_mb"],
         }
         for name, row in found.items()
-        if name != variants.REFERENCE
+        if name != REFERENCE
     ]
 
 
@@ -74,15 +75,15 @@ def cells(row: dict) -> dict[str, str]:
         "weights": row["weights"],
         "max length": str(row["max_length"]),
         "metric": row["metric"],
-        "fp32": f"{row['fp32']:.4f}" if trained else "-",
+        REFERENCE: f"{row['before']:.4f}" if trained else "-",
         "variant": row["variant"],
-        "score": f"{row['score']:.4f}" if trained else "-",
+        "score": f"{row['after']:.4f}" if trained else "-",
         "verdict": row["verdict"] if trained else "-",
-        "fp32 ms (each run)": f"{row['fp32_ms']:.1f} ({row['fp32_runs_ms']})",
-        "ms (each run)": f"{row['ms']:.1f} ({row['runs_ms']})",
+        f"{REFERENCE} ms (each run)": f"{row['before_ms']:.1f} ({row['before_runs_ms']})",
+        "ms (each run)": f"{row['after_ms']:.1f} ({row['after_runs_ms']})",
         "speed-up": f"{row['speedup']:.2f}x",
-        "fp32 MB": f"{row['fp32_mb']:.1f}",
-        "MB": f"{row['mb']:.1f}",
+        f"{REFERENCE} MB": f"{row['before_mb']:.1f}",
+        "MB": f"{row['after_mb']:.1f}",
     }
 
 

@@ -2,13 +2,11 @@
 
 from typing import Any
 
-from stages.measure.paired import prefix_of
-from stages.measure.report import WARNINGS
-from stages.models.artifact import Manifest, Recipe
+from stages.models.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.plumbing.params import load_params
-from stages.tasks import Task
+from stages.tasks import Task, prefix_of
 
 
 def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:

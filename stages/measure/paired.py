@@ -14,7 +14,7 @@ from stages.measure.accuracy import same_answers
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.plumbing.params import Compare
-from stages.tasks import Task
+from stages.tasks import Task, prefix_of
 
 
 class Answers(NamedTuple):
@@ -23,10 +23,6 @@ class Answers(NamedTuple):
     labels: np.ndarray
     fp32: np.ndarray
     ours: np.ndarray
-
-
-def prefix_of(split: str) -> str:
-    return "" if split == "validation" else f"{split}_"
 
 
 def aligned(task: Task, seed: int, name: str, split: str) -> Answers:

@@ -5,21 +5,18 @@ from dataclasses import dataclass
 import pandas as pd
 
 from stages import variants
-from stages.measure.paired import p_name, prefix_of
+from stages.measure.markdown_table import pipe_table
+from stages.measure.paired import p_name
 from stages.measure.selection import Choice
 from stages.measure.statistics import mean_interval
 from stages.measure.timing import groups
+from stages.models.artifact import WARNINGS
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.plumbing.params import Compare, Latency
-from stages.tasks import Task
+from stages.tasks import Task, prefix_of
 
 TEST_NAMES = {"mcnemar_p": "McNemar p", "wilcoxon_p": "Wilcoxon p"}
-WARNINGS = {
-    "random": "RANDOM WEIGHTS: latency and size are real, accuracy means nothing.",
-    "scratch": "FROM SCRATCH: this model was not pretrained, it learned from this task's training "
-    "texts alone; a pretrained one would score higher.",
-}
 MAX_CLASSES = 20  # in the page; all of them stand in per_class.csv
 
 
@@ -161,15 +158,3 @@ def cost_cells(name: str, row: dict) -> dict[str, str]:
         "smaller": f"{row['size_ratio']:.2f}x",
         "quantized operators": f"{row['quantized_ops']}",
     }
-
-
-def pipe_table(rows: list[dict[str, str]]) -> str:
-    """GitHub Markdown, padded so that a terminal shows columns too."""
-    header = list(rows[0])
-    widths = [max(len(key), *(len(row[key]) for row in rows)) for key in header]
-
-    def line(cells: list[str]) -> str:
-        return "| " + " | ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + " |"
-
-    body = [line([row[key] for key in header]) for row in rows]
-    return "\n".join([line(header), line(["-" * width for width in widths]), *body])
