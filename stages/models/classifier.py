@@ -1,6 +1,5 @@
 """A torch classifier: loading it, calling it with numpy batches, writing it out as one file."""
 
-import inspect
 import logging
 import os
 import warnings
@@ -62,12 +61,6 @@ def example(inputs: list[str]) -> tuple[Tensor, ...]:
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
     values = {"input_ids": mask * 5, "attention_mask": mask}
     return tuple(values.get(name, torch.zeros_like(mask)) for name in inputs)
-
-
-def model_inputs(module: nn.Module, offered: list[str]) -> list[str]:
-    """Those of the tokenizer's arrays that the model's `forward` takes."""
-    accepted = inspect.signature(module.forward).parameters
-    return [name for name in offered if name in accepted]
 
 
 def write_torchscript(module: nn.Module, inputs: list[str], target: Path) -> None:

@@ -89,10 +89,22 @@ def scales(weight: Tensor) -> Tensor:
     return weight.q_per_channel_scales().double()
 
 
-def load(architecture: nn.Module, source: Path, weights: str) -> nn.Module:
-    """Fill `architecture` (an FP32 module with any weights) from what `save` wrote."""
-    module = quantize_linears(architecture, weights)
+def saved_as(tensors: dict[str, Tensor]) -> str:
+    """The key of CONFIGS for what `save` wrote: only int8 weights have scales."""
+    scale = next((value for name, value in tensors.items() if name.endswith("_scale")), None)
+    if scale is None:
+        return "float16"
+    return "per_channel" if scale.ndim else "per_tensor"
+
+
+def load(architecture: nn.Module, source: Path) -> nn.Module:
+    """Fill `architecture` (an FP32 module with any weights) from what `save` wrote.
+
+    Raises:
+        UserError: the file belongs to another architecture.
+    """
     tensors = load_file(source)
+    module = quantize_linears(architecture, saved_as(tensors))
     linears = quantized_linears(module)
     state = module.state_dict()
     others = {name for name in state if not belongs_to(name, linears)}
@@ -163,18 +175,16 @@ class OnnxDynamicLinear(nn.Module):
 
 
 def with_onnx_linears(module: nn.Module) -> nn.Module:
-    """Replace the int8 Linears in place by their ONNX form."""
+    """Replace the quantized Linears in place by ones that ONNX knows, with the same weights."""
     for name, linear in quantized_linears(module).items():
-        module.set_submodule(name, OnnxDynamicLinear(linear))
+        int8 = linear.weight().dtype == torch.qint8
+        module.set_submodule(name, OnnxDynamicLinear(linear) if int8 else float_linear(linear))
     return module
 
 
-def with_float_linears(module: nn.Module) -> nn.Module:
-    """Replace the float16 Linears in place by FP32 ones of the same values, for ONNX."""
-    for name, linear in quantized_linears(module).items():
-        plain = nn.Linear(linear.in_features, linear.out_features, linear.bias() is not None)
-        plain.load_state_dict(
-            {"weight": linear.weight()} | ({} if linear.bias() is None else {"bias": linear.bias()})
-        )
-        module.set_submodule(name, plain)
-    return module
+def float_linear(linear: QuantizedLinear) -> nn.Linear:
+    """In FP32, with the values of float16 weights."""
+    plain = nn.Linear(linear.in_features, linear.out_features, linear.bias() is not None)
+    bias = {} if linear.bias() is None else {"bias": linear.bias()}
+    plain.load_state_dict({"weight": linear.weight()} | bias)
+    return plain

@@ -173,6 +173,11 @@ def check_counts(
         )
 
 
+def prefix_of(split: str) -> str:
+    """What a metric's key begins with: nothing on validation, which decides, else the split."""
+    return "" if split == "validation" else f"{split}_"
+
+
 def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 

@@ -18,7 +18,7 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 from stages import tasks, variants
 from stages.measure.exported import LOADERS
 from stages.measure.size import bytes_by_part
-from stages.models import onnx_runtime
+from stages.models import onnx_artifact, onnx_runtime
 from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
 from stages.models.classifier import load_checkpoint, predictor
 from stages.models.tokens import Batch
@@ -191,7 +191,7 @@ def test_the_file_holds_the_weights_that_were_asked_for(
     largest = {"int8_onnx": (127, 64), "int8_onnx_u8": (255, 127)}[name][reduce_range]
     assert len(linear_weights(artifact)) == LINEARS
     for weight in linear_weights(artifact):
-        q, scale, zero = (stored[f"{weight}{end}"] for end in onnx_runtime.SUFFIXES)
+        q, scale, zero = (stored[f"{weight}{end}"] for end in onnx_artifact.SUFFIXES)
         assert q.dtype == zero.dtype == (np.int8 if name == "int8_onnx" else np.uint8)
         assert np.abs(q.astype(int)).max() == largest
         assert scale.size == zero.size == (q.shape[1] if per_channel else 1)

