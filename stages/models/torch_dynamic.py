@@ -68,14 +68,14 @@ def save(module: nn.Module, target: Path) -> None:
     tensors: dict[str, Tensor] = {}
     linears = quantized_linears(module)
     for name, linear in linears.items():
-        weight = linear.weight()
+        weight, bias = linear._weight_bias()  # each call unpacks both
         if weight.dtype == torch.qint8:
             tensors[f"{name}.weight"] = weight.int_repr()
             tensors[f"{name}.weight_scale"] = scales(weight)
         else:  # torch keeps float16 values in float32
             tensors[f"{name}.weight"] = weight.half()
-        if linear.bias() is not None:
-            tensors[f"{name}.bias"] = linear.bias()
+        if bias is not None:
+            tensors[f"{name}.bias"] = bias
     for name, value in module.state_dict().items():
         if not belongs_to(name, linears) and isinstance(value, Tensor):
             tensors[name] = value.contiguous()
@@ -153,10 +153,9 @@ class OnnxDynamicLinear(nn.Module):
 
     def __init__(self, linear: QuantizedLinear) -> None:
         super().__init__()
-        weight = linear.weight()
+        weight, bias = linear._weight_bias()
         self.register_buffer("weight_scale", scales(weight).float())
         self.register_buffer("weight", weight.int_repr().t().contiguous())
-        bias = linear.bias()
         none = torch.zeros(weight.shape[0])
         self.register_buffer("bias", none if bias is None else bias.detach())
 
@@ -184,7 +183,7 @@ def with_onnx_linears(module: nn.Module) -> nn.Module:
 
 def float_linear(linear: QuantizedLinear) -> nn.Linear:
     """In FP32, with the values of float16 weights."""
-    plain = nn.Linear(linear.in_features, linear.out_features, linear.bias() is not None)
-    bias = {} if linear.bias() is None else {"bias": linear.bias()}
-    plain.load_state_dict({"weight": linear.weight()} | bias)
+    weight, bias = linear._weight_bias()
+    plain = nn.Linear(linear.in_features, linear.out_features, bias is not None)
+    plain.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
     return plain

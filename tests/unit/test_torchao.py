@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from stages import tasks, variants
-from stages.measure.exported import LOADERS
 from stages.measure.size import bytes_by_part
 from stages.models import torchao_linear
 from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
@@ -194,14 +193,6 @@ def test_a_batch_that_would_take_minutes_is_never_run(
     found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) == 8 * 64
-
-
-@pytest.mark.usefixtures("installed")
-def test_the_onnx_export_gives_its_answers(source: variants.Source, tmp_path: Path) -> None:
-    artifact = build(source, tmp_path / "artifact")
-    assert torchao_int8.export(artifact, tmp_path) == ["model.onnx"]
-    found = LOADERS[".onnx"](tmp_path / "model.onnx")(batch())
-    np.testing.assert_allclose(found, torchao_int8.load(artifact)(batch()), atol=2e-3)
 
 
 @pytest.mark.usefixtures("installed")
