@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages import tasks
+from stages.tasks import Fetched
 from tests.conftest import WORDS
 
 ROWS = {"train": 20, "dev": 10, "test": 6}
@@ -216,3 +217,10 @@ def hub_files(task: str, rows: Mapping[str, int] | None = ROWS) -> dict[str, byt
             buffer.getvalue()
         )
     return files
+
+
+def tables(fetched: Fetched) -> dict[str, pd.DataFrame]:
+    """The splits of a source that gives whole tables."""
+    found = {name: rows for name, rows in fetched.splits.items() if isinstance(rows, pd.DataFrame)}
+    assert len(found) == len(fetched.splits)
+    return found

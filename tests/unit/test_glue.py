@@ -11,15 +11,7 @@ from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
 from stages.tasks import UNLABELLED, Fetched
-from tests.glue_files import (
-    GLUE,
-    LEFT_OUT,
-    ROWS,
-    count,
-    make_rows,
-    splits_of,
-    write_mirror,
-)
+from tests.glue_files import GLUE, LEFT_OUT, ROWS, count, make_rows, splits_of, tables, write_mirror
 
 ROOT = Path(__file__).parents[2]
 LABELS = {  # as `datasets.load_dataset("nyu-mll/glue", ...)` names them
@@ -40,12 +32,6 @@ def settings(mirror: Path, counts: str = "published") -> SimpleNamespace:
 
 def fetch(mirror: Path, task: str) -> Fetched:
     return tasks.dataset(task, {}).fetch(settings(mirror))
-
-
-def tables(fetched: Fetched) -> dict[str, pd.DataFrame]:
-    found = {name: rows for name, rows in fetched.splits.items() if isinstance(rows, pd.DataFrame)}
-    assert len(found) == len(fetched.splits)
-    return found
 
 
 def check(mirror: Path, task: str, counts: str = "published") -> None:

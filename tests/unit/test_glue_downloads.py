@@ -10,11 +10,10 @@ import pytest
 
 from stages import tasks
 from stages.plumbing.command import UserError
-from tests.glue_files import GLUE, hub_files, site_path, site_zip, write_mirror
+from tests.glue_files import GLUE, hub_files, site_path, site_zip, tables, write_mirror
 from tests.unit.conftest import SITE
 from tests.unit.test_download import Server
 from tests.unit.test_glue import fetch as fetch_mirror
-from tests.unit.test_glue import tables
 
 TRAIN = "/datasets/nyu-mll/glue/resolve/main/rte/train-00000-of-00001.parquet"
 

@@ -7,9 +7,8 @@ import pytest
 
 from stages import tasks
 from stages.plumbing.command import UserError
-from tests.glue_files import hub_files, write_mirror
+from tests.glue_files import hub_files, tables, write_mirror
 from tests.unit.test_download import Server
-from tests.unit.test_glue import tables
 
 ROWS = {"train": 200, "test": 60}
 IMDB = tasks.dataset("imdb", {})
