@@ -76,8 +76,10 @@ def is_off() -> bool:
 
 
 def download_from_hub(dataset: str, url: str, path: Path) -> None:
+    from huggingface_hub import get_token
+
     try:
-        download(url, path, token=os.environ.get("HF_TOKEN", ""))
+        download(url, path, token=get_token() or "")
     except HttpError as error:
         if error.status in (401, 403):
             raise Unavailable(
