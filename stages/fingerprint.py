@@ -24,7 +24,9 @@ def fingerprint(task: str) -> None:
         "model": local_model(task, params),
     }
     for part, files in wanted.items():
-        missing = [file for file in files if not file.exists()]
+        missing = [str(file) for file in files if not file.exists()]
+        if part == "data" and not files:  # such as a folder that an environment variable names
+            missing = list(known.get(part, {}))
         if not missing:
             parts[part] = {file.name: of(file) for file in files}
         elif known.get("settings") == parts["settings"] and part in known:

@@ -97,8 +97,9 @@ def percentile_range(counts: np.ndarray, ends: Range, percentile: float) -> Rang
 def mse_range(counts: np.ndarray, ends: Range, steps: int) -> Range:
     """The range, cut at each end on its own, whose quantization has the least squared error.
 
-    The ends are moved in turn until both stand still, which finds the best pair: what is cut off
-    costs a convex function of either end, and rounding the rest one of their distance (squared).
+    The ends are moved in turn until both stand still. No better pair is missed that way: the error
+    of what is cut off is convex in each end, that of rounding the rest grows with the square of
+    their distance, so there is one valley.
 
     Args:
         counts: histogram over `ends`, shape (bins,).

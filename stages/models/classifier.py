@@ -20,7 +20,7 @@ def load_checkpoint(folder: Path) -> nn.Module:
     """The fine-tuned FP32 model in `folder`, ready for inference."""
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
 
 
 def without_weights(folder: Path) -> nn.Module:
@@ -49,9 +49,13 @@ class LogitsOnly(nn.Module):
     def __init__(self, module: nn.Module, inputs: list[str]) -> None:
         super().__init__()
         self.module, self.inputs = module, inputs
+        # XLNet takes its mask from 1.0; from integers the ONNX exporter cannot convert that.
+        self.float_mask = getattr(module.config, "model_type", "") == "xlnet"
 
     def forward(self, *tensors: Tensor) -> Tensor:
         named = dict(zip(self.inputs, tensors, strict=True))
+        if self.float_mask:
+            named["attention_mask"] = named["attention_mask"].float()
         logits: Tensor = self.module(**named, return_dict=False)[0]
         return logits
 

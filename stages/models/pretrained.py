@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+XLNET_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
+
 
 def load(
     model: Pretrained,
@@ -68,7 +70,7 @@ def load_or_raise(
         set_seed,
     )
 
-    cached = {"local_files_only": model.from_cache}
+    cached: dict[str, Any] = {"local_files_only": model.from_cache}
     if model.architecture is not None:
         config = BertConfig(**model.architecture)
     else:
@@ -79,12 +81,14 @@ def load_or_raise(
             "in its config.json); give the one in floating point that it was made of"
         )
     theirs = [config.id2label[i] for i in sorted(config.id2label)]
-    order = order_of(model.location, theirs, task) if fine_tuned else None
+    order = order_of(model.location, theirs, task) if fine_tuned else []
     configure(config, task)
     config.dtype = torch.float32
     set_seed(seed)
     if model.tokenizer:
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **cached)
+        # transformers 5 forgot that XLNet was trained with segments.
+        offers = {"model_input_names": XLNET_INPUTS} if config.model_type == "xlnet" else {}
+        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **offers, **cached)
     else:
         positions = config.max_position_embeddings
         size = (model.architecture or {}).get("vocab_size")
@@ -100,7 +104,7 @@ def load_or_raise(
             f"the checkpoint '{model.location}' is not fine-tuned: it has no "
             f"{sorted(report['missing_keys'])[0]}. Name it in 'model' instead, to train it"
         )
-    if order is not None and order != sorted(order):
+    if order != sorted(order):
         reorder_head(loaded, order)
     return loaded, tokenizer
 
