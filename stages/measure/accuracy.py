@@ -56,6 +56,13 @@ def majority_baseline(names: tuple[str, ...], labels: Labels, classes: int) -> d
     return {f"majority_{name}": METRICS[name](labels, constant) for name in names}
 
 
+def constant_baseline(names: tuple[str, ...], labels: Labels, outputs: int) -> dict[str, float]:
+    """Always answering the most frequent class; a constant correlates with nothing."""
+    if names[0] in ("pearson", "spearman"):
+        return {f"majority_{name}": 0.0 for name in names}
+    return majority_baseline(names, labels.astype(np.int64), outputs)
+
+
 def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[str, float | int]:
     """Everything that is reported about one split.
 
