@@ -3,6 +3,7 @@
 No defaults: everything that a result depends on stands in params.yaml, where DVC tracks it.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -143,6 +144,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     params = parse(Params, raw, "")
+    for name in params.csv:
+        check_own_name(name)
     for task in params.tasks:
         params.dataset(task)
         params.recipe(task)
@@ -159,6 +162,19 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             f"'quantize'; {nearest(params.export.variant, [AUTO, *params.quantize])}"
         )
     return params
+
+
+def check_own_name(name: str) -> None:
+    """Raises UserError for a name under `csv` that can be no folder's or is a built-in task's."""
+    if name in tasks.names():
+        raise UserError(
+            f"{PARAMS_FILE}: csv.{name} has the name of a built-in task; give it another one"
+        )
+    if not re.fullmatch(r"[a-z0-9_]+", name) or "__" in name:
+        raise UserError(
+            f"{PARAMS_FILE}: csv.{name} is no name for a task; take small letters, digits and "
+            "single underscores (what follows '__' names another recipe of the same task)"
+        )
 
 
 def parse(model: type[Model], raw: Any, where: str) -> Model:
