@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stages import variants
+from stages import tasks, variants
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 from stages.sources.csv_file import CsvFile
-from stages.tasks import Dataset, dataset
+from stages.tasks import Dataset
 
 PARAMS_FILE = Path("params.yaml")
 AUTO = "auto"  # export.variant: let the comparison decide
@@ -101,7 +101,7 @@ class Params(Section):
         Raises:
             UserError: there is no such task.
         """
-        return dataset(task, {name: file.dataset for name, file in self.csv.items()})
+        return tasks.dataset(task, {name: file.dataset for name, file in self.csv.items()})
 
     def recipe(self, task: str) -> TaskRecipe:
         """The recipe of one task.

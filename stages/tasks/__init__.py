@@ -165,8 +165,8 @@ def check_counts(
     if len(counts) == 1:
         only = task.labels[int(next(iter(counts)))]
         raise UserError(
-            f"{where} has one class only ('{only}'); nothing can be learned or scored, give it rows "
-            "of two classes at least"
+            f"{where} has one class only ('{only}'); nothing can be learned or scored, give it "
+            "rows of two classes at least"
         )
     found = tuple(counts.get(label, 0) for label in range(len(task.labels)))
     if len(published) > 1 and found != published:

@@ -98,7 +98,7 @@ def test_metrics_show_reads_as_one_row_per_variant(finished: Repo) -> None:
         assert f" {column} " in table.splitlines()[0]
 
 
-def test_a_second_run_runs_only_what_always_runs_even_after_an_edit_of_the_readme(repo: Repo) -> None:
+def test_a_second_run_runs_only_what_always_runs_whatever_the_readme_says(repo: Repo) -> None:
     with (repo.folder / "README.md").open("a") as file:
         file.write("\n<!-- a comment -->\n")
     assert set(repo.repro()) == ALWAYS

@@ -79,7 +79,7 @@ def test_every_task_goes_from_its_source_to_an_export(several: Repo, task: str) 
     predictions = pd.read_csv(
         several.folder / f"reports/{task}/predictions/seed_42/{INT8}.csv", dtype={"id": str}
     )
-    logits = [column for column in predictions if column.startswith("logit_")]
+    logits = [column for column in predictions if str(column).startswith("logit_")]
     assert len(logits) == outputs
     assert several.metric(f"{task}/size/{INT8}.json")["quantized_ops"] > 0
     exported = several.metric(f"{task}/export.json")
