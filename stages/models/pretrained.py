@@ -97,8 +97,18 @@ def load_or_raise(
     if model.weights != "pretrained":
         return AutoModelForSequenceClassification.from_config(config), tokenizer
     loaded, report = AutoModelForSequenceClassification.from_pretrained(
-        model.location, config=config, dtype=torch.float32, output_loading_info=True, **cached
+        model.location,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=not fine_tuned,  # a head for other classes is drawn anew
+        **cached,
     )
+    if len(report["mismatched_keys"]) > 2:  # weight and bias of the head
+        raise UserError(
+            f"the model '{model.location}' does not fit its config.json: other sizes of "
+            f"{sorted(str(key[0]) for key in report['mismatched_keys'])[:3]}; get it anew"
+        )
     if fine_tuned and report["missing_keys"]:
         raise UserError(
             f"the checkpoint '{model.location}' is not fine-tuned: it has no "

@@ -162,6 +162,7 @@ def test_a_changed_file_of_ones_own_is_noticed_and_concerns_no_other_task(repo: 
 
 
 def test_a_colleague_without_the_file_rebuilds_nothing(repo: Repo, tmp_path: Path) -> None:
+    (repo.folder / ".gitignore").open("a").write("topics.csv\n")
     repo.run("git", "rm", "-q", "--cached", "topics.csv")
     repo.run("dvc", "remote", "add", "-d", "shared", str(tmp_path / "remote"))
     repo.commit()
