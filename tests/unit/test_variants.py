@@ -79,11 +79,11 @@ EXPECTED = {
 EXPORTED_AS = {
     "fp16_dynamic": "int8_dynamic_per_channel",
     "int8_dynamic": "int8_dynamic_per_channel",
-    "int8_dynamic_symmetric": "int8_mixed",
-    "int8_per_token": "int8_mixed",
-    "int8_embeddings": "int8_mixed",
-    "int8_static": "int8_mixed",
-    "int8_qat": "int8_mixed",
+    "int8_dynamic_symmetric": "int8_static",
+    "int8_per_token": "int8_static",
+    "int8_embeddings": "int8_static",
+    "int8_mixed": "int8_static",
+    "int8_qat": "int8_static",
 }
 
 
