@@ -22,7 +22,7 @@ from transformers import (
 from stages import variants
 from stages.measure.exported import LOADERS
 from stages.measure.size import MB, bytes_by_part, part_of
-from stages.models import onnx_runtime
+from stages.models import classifier, onnx_int8, onnx_runtime
 from stages.models.artifact import MANIFEST, WEIGHTS, read_manifest, verify
 from stages.models.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
@@ -79,11 +79,11 @@ EXPECTED = {
 EXPORTED_AS = {
     "fp16_dynamic": "int8_dynamic_per_channel",
     "int8_dynamic": "int8_dynamic_per_channel",
-    "int8_dynamic_symmetric": "int8_mixed",
-    "int8_per_token": "int8_mixed",
-    "int8_embeddings": "int8_mixed",
-    "int8_static": "int8_mixed",
-    "int8_qat": "int8_mixed",
+    "int8_dynamic_symmetric": "int8_static",
+    "int8_per_token": "int8_static",
+    "int8_embeddings": "int8_static",
+    "int8_mixed": "int8_static",
+    "int8_qat": "int8_static",
 }
 
 
@@ -172,8 +172,8 @@ def test_export_gives_the_variants_answers_in_other_shapes_than_traced(
 ) -> None:
     if other := EXPORTED_AS.get(name):
         assert variants.get(name).export is variants.get(other).export
-        for module in ("classifier", "onnx_int8"):
-            monkeypatch.setattr(f"stages.models.{module}.write_onnx", lambda *_: None)
+        for module in (classifier, onnx_int8):
+            monkeypatch.setattr(module, "write_onnx", lambda *_: None)
     expected = variants.get(name).load(artifact)(batch())
     files = variants.get(name).export(artifact, tmp_path)
     assert tuple(files) == EXPECTED[name].files
