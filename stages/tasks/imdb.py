@@ -114,7 +114,7 @@ DATASET = Dataset(
         name="imdb",
         text_columns=("text",),
         labels=("negative", "positive"),
-        metrics=("accuracy",),
+        metrics=("f1", "accuracy"),
         licence="none stated by its authors; for research; the reviews belong to their writers",
         description="IMDB: is a movie review negative or positive?",
     ),
