@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow.parquet import ParquetWriter
+from pyarrow.parquet import ParquetFile, ParquetWriter
 
 from stages.measure.accuracy import constant_baseline
 from stages.plumbing import paths
@@ -92,7 +92,9 @@ def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str
 
 def rendition(train: Path, task: Task) -> str:
     """`tokenized` where punctuation stands apart (`word , word`), else `original`."""
-    texts = pd.read_parquet(train, columns=[task.text_columns[0]]).iloc[:1000, 0]
+    with ParquetFile(train, pre_buffer=False) as file:  # which may be larger than the memory
+        first = next(file.iter_batches(1000, columns=[task.text_columns[0]]))
+    texts = first.to_pandas().iloc[:, 0]
     apart = texts.str.contains(r" [.,]$| , ", regex=True).mean()
     return "tokenized" if apart > 0.5 else "original"
 

@@ -3,6 +3,7 @@
 No defaults: everything that a result depends on stands in params.yaml, where DVC tracks it.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,6 +14,7 @@ from stages import tasks, variants
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 from stages.sources.csv_file import CsvFile
+from stages.tasks import Dataset
 
 PARAMS_FILE = Path("params.yaml")
 AUTO = "auto"  # export.variant: let the comparison decide
@@ -93,7 +95,7 @@ class Params(Section):
     compare: Compare
     export: Export
 
-    def dataset(self, task: str) -> tasks.Dataset:
+    def dataset(self, task: str) -> Dataset:
         """Where a task's rows come from.
 
         Raises:
@@ -142,6 +144,8 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     params = parse(Params, raw, "")
+    for name in params.csv:
+        check_own_name(name)
     for task in params.tasks:
         params.dataset(task)
         params.recipe(task)
@@ -158,6 +162,19 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             f"'quantize'; {nearest(params.export.variant, [AUTO, *params.quantize])}"
         )
     return params
+
+
+def check_own_name(name: str) -> None:
+    """Raises UserError for a name under `csv` that can be no folder's or is a built-in task's."""
+    if name in tasks.names():
+        raise UserError(
+            f"{PARAMS_FILE}: csv.{name} has the name of a built-in task; give it another one"
+        )
+    if not re.fullmatch(r"[a-z0-9_]+", name) or "__" in name:
+        raise UserError(
+            f"{PARAMS_FILE}: csv.{name} is no name for a task; take small letters, digits and "
+            "single underscores (what follows '__' names another recipe of the same task)"
+        )
 
 
 def parse(model: type[Model], raw: Any, where: str) -> Model:

@@ -1,19 +1,191 @@
-"""The user's own CSV, TSV or Parquet files as a task."""
+"""The user's own CSV, TSV or Parquet files as a task.
 
+Files are read twice or more rather than kept in memory, see `own_rows`.
+"""
+
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
+import numpy as np
+from pydantic import Field, ValidationInfo, field_validator
+
+from stages.plumbing.command import UserError
+from stages.plumbing.files import sha256
 from stages.plumbing.section import Section
-from stages.tasks import Dataset
+from stages.sources.delimited import Dialect
+from stages.sources.holdout import tenth
+from stages.sources.labels import Classes, Scores, plain
+from stages.sources.own_rows import OwnRows, Part, Scan
+from stages.sources.table import Table
+from stages.tasks import REGRESSION_METRICS, Dataset, Fetched, Settings, Split, Task
 
 Metric = Literal["f1", "weighted_f1", "accuracy", "matthews", "pearson", "spearman"]
 
 
 class CsvFile(Section):
-    """One entry of `csv` in params.yaml."""
+    """One entry of `csv` in params.yaml.
 
-    train: str
+    Attributes:
+        train, validation, test: paths; ~ and $VARIABLES are expanded. No validation: a tenth of
+            train. No test: none.
+        text, text_pair, label, id: columns; text_pair and id may be "". No id: the row's number.
+        metric: decides; pearson or spearman make the task a regression.
+        labels: value in the file -> class, in the order of the classes; f1 is that of the second
+            one. Several values may mean one class. Empty: the values in train, sorted.
+        encoding, delimiter, quote: of CSV and TSV, see `Dialect`.
+    """
+
+    train: str = Field(min_length=1)
+    text: str = Field(min_length=1)
+    label: str = Field(min_length=1)
     metric: Metric
+    validation: str = ""
+    test: str = ""
+    text_pair: str = ""
+    id: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    encoding: str = "utf-8"
+    delimiter: str = Field(default="", pattern=r'^[^"\r\n]?$')
+    quote: str = Field(default='"', max_length=1)
+    licence: str = "not stated"
+
+    @field_validator("encoding")
+    @classmethod
+    def known(cls, encoding: str) -> str:
+        try:
+            "".encode(encoding)
+        except LookupError:
+            raise ValueError(
+                "no such encoding; take utf-8, gbk, gb18030, cp1252, latin-1 or utf-16"
+            ) from None
+        return encoding
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def as_text(cls, labels: object) -> object:
+        """YAML reads 1: and true: as a number and a truth value; a file's cells are text."""
+        if not isinstance(labels, dict):
+            return labels
+        for value, name in labels.items():
+            if isinstance(name, bool) or name in ("", None):
+                raise ValueError(
+                    f"the class of {value!r} is {name!r}; put its name in quotes (YAML reads yes, "
+                    "no, on and off as true and false)"
+                )
+        plainly = {plain(str(value)): str(name) for value, name in labels.items()}
+        if len(plainly) < len(labels):
+            raise ValueError("one value stands there twice (1.0 is 1, True is true); name it once")
+        return plainly
+
+    @field_validator("labels")
+    @classmethod
+    def fit_the_metric(cls, labels: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        if labels and info.data.get("metric") in REGRESSION_METRICS:
+            raise ValueError("a regression has no classes; leave labels out, or take weighted_f1")
+        if labels and len(set(labels.values())) < 2:
+            raise ValueError("two classes are needed at least; {} takes the values found in train")
+        return labels
 
     def dataset(self, name: str) -> Dataset:
         """The task under the name `name`."""
-        raise NotImplementedError
+        more = REGRESSION_METRICS if self.metric in REGRESSION_METRICS else ("accuracy",)
+        task = Task(
+            name=name,
+            text_columns=("text", "text_pair") if self.text_pair else ("text",),
+            labels=tuple(dict.fromkeys(self.labels.values())),
+            metrics=tuple(dict.fromkeys((self.metric, *more))),
+            licence=self.licence,
+            description=f"A file of the user's own: '{self.label}' of '{self.text}'",
+        )
+        tables = [rows.table for rows in self.files(name).values()]
+        return Dataset(
+            task,
+            fetch=partial(self.fetch, task),
+            reachable=lambda settings: tables[0].path.is_file(),
+            files=lambda settings: [table.path for table in tables],
+        )
+
+    def files(self, name: str) -> dict[str, OwnRows]:
+        """Role -> rows, train first."""
+        section = f"csv.{name.split('__')[0]}"
+        dialect = Dialect(self.encoding, self.delimiter, self.quote, section)
+        named = {"train": self.train, "validation": self.validation, "test": self.test}
+        texts = [self.text, self.text_pair] if self.text_pair else [self.text]
+        return {
+            role: OwnRows(Table(path, role, dialect), texts, self.label, self.id)
+            for role, path in named.items()
+            if path
+        }
+
+    def fetch(self, task: Task, settings: Settings) -> Fetched:
+        """Check every row of every file; the splits are read from them once more when written.
+
+        Raises:
+            UserError: names the file, the row or column, and the remedy.
+        """
+        files = self.files(task.name)
+        for rows in files.values():
+            rows.table.check()
+        numbers = Scores() if task.regression else Classes(self.labels)
+        scans = {"train": files["train"].scan(numbers)}
+        if isinstance(numbers, Classes):
+            order = numbers.settle()
+            scans["train"] = replace(scans["train"], labels=order[scans["train"].labels])
+            self.check_classes(files["train"], numbers.names, scans["train"])
+        scans |= {role: rows.scan(numbers) for role, rows in files.items() if role != "train"}
+        print_shared_texts(task, scans)
+        return Fetched(
+            self.splits(files, scans, task.regression),
+            source="file",
+            sha256={
+                f"{role}: {each.table.name}": sha256(each.table.path)
+                for role, each in files.items()
+            },
+            labels=numbers.names,
+            left_out={
+                f"no text in {role}": each.empty for role, each in scans.items() if each.empty
+            },
+        )
+
+    def check_classes(self, rows: OwnRows, classes: tuple[str, ...], train: Scan) -> None:
+        """Raises UserError if the metric does not fit; says which classes have no row."""
+        if self.metric == "f1" and len(classes) > 2:
+            raise UserError(
+                f"{rows.section}.metric is f1, which scores the second of two classes, but "
+                f"'{self.label}' has {len(classes)} ({', '.join(classes)}); take weighted_f1"
+            )
+        for number, name in enumerate(classes):
+            if not (train.labels == number).any():
+                print(f"{rows.section}: no row of train is '{name}', so it cannot be learned")
+
+    def splits(
+        self, files: dict[str, OwnRows], scans: dict[str, Scan], regression: bool
+    ) -> dict[str, Split]:
+        """Raises UserError if there are too few rows to hold some out."""
+        parts = {
+            role: Part(files[role], scan.labels, np.ones(len(scan.labels), dtype=bool))
+            for role, scan in scans.items()
+        }
+        if "validation" not in parts:
+            rows, train = files["train"], scans["train"]
+            held_out = tenth(
+                train.texts, np.zeros_like(train.labels) if regression else train.labels
+            )
+            if not held_out.any():
+                raise UserError(
+                    f"{rows.table.name} has too few different texts per value of '{self.label}' to "
+                    f"hold a tenth out; add rows, name a file in {rows.section}.validation, or set "
+                    "'metric: pearson' if these are scores"
+                )
+            parts["train"] = Part(rows, train.labels, ~held_out)
+            parts["validation"] = Part(rows, train.labels, held_out)
+        return {role: parts[role] for role in ("train", "validation", "test") if role in parts}
+
+
+def print_shared_texts(task: Task, scans: dict[str, Scan]) -> None:
+    """Say how much of the other files is in train too: a score on such texts proves little."""
+    for role in [role for role in scans if role != "train"]:
+        found = np.isin(scans[role].texts, scans["train"].texts)
+        if found.any():
+            print(f"{task.name}: {found.sum()} of {len(found)} texts in {role} are in train too")

@@ -155,7 +155,10 @@ def check_counts(
         )
     if len(counts) == 1:
         only = task.labels[int(next(iter(counts)))]
-        raise UserError(f"{where} has one class only ('{only}'); nothing can be learned or scored")
+        raise UserError(
+            f"{where} has one class only ('{only}'); nothing can be learned or scored; give it "
+            "rows of at least two classes"
+        )
     found = tuple(counts.get(label, 0) for label in range(len(task.labels)))
     if len(published) > 1 and found != published:
         raise UserError(

@@ -1,0 +1,117 @@
+"""CSV and TSV, row by row. Whatever is wrong with a file is named by its place in it.
+
+The csv module reads them, not pandas: pandas fills up rows that are too short, shifts the cells of
+those that are too long, and knows no row numbers. It is no faster.
+"""
+
+import codecs
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.plumbing.command import UserError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+LONGEST_FIELD = 10_000_000  # characters: a quote that is never closed must not fill the memory
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file is written.
+
+    Attributes:
+        delimiter: "" goes by the ending of the file's name.
+        quote: "" takes quotes for ordinary characters.
+        section: where this stands in params.yaml, for the remedies.
+    """
+
+    encoding: str
+    delimiter: str
+    quote: str
+    section: str
+
+
+def check_text(path: Path, dialect: Dialect) -> None:
+    """Raises UserError for bytes that are none of the encoding, and for a NUL character."""
+    lines = 1
+    try:
+        with path.open(encoding=encoding_of(dialect), newline="") as file:
+            while text := file.read(1 << 20):
+                if "\0" in text:
+                    lines += text[: text.index("\0")].count("\n")
+                    raise UserError(
+                        f"{path.name} line {lines} holds a NUL character; the file is damaged, or "
+                        "no text at all: save it anew as 'CSV UTF-8'"
+                    )
+                lines += text.count("\n")
+    except UnicodeError:
+        raise UserError(undecodable(path, dialect)) from None
+
+
+def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
+    """The header, then every row; each with its number as a spreadsheet shows it.
+
+    The header is row 1. Blank lines count but are left out.
+
+    Raises:
+        UserError: a quote is not closed, or a row has more or fewer cells than the header.
+    """
+    csv.field_size_limit(LONGEST_FIELD)
+    row = width = 0
+    with path.open(encoding=encoding_of(dialect), newline="") as file:
+        reader = csv.reader(
+            file,
+            delimiter=dialect.delimiter or DELIMITERS[path.suffix.lower()],
+            quotechar=dialect.quote or None,
+            quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+            strict=True,
+        )
+        try:
+            for row, cells in enumerate(reader, start=1):
+                if not cells or (len(cells) == 1 and not cells[0].strip()):
+                    continue
+                width = width or len(cells)
+                if len(cells) != width:
+                    raise UserError(
+                        f"{path.name} row {row} (ending in line {reader.line_num}) has "
+                        f"{len(cells)} cells instead of {width}; put quotes around cells that hold "
+                        f"the delimiter, {quotes_remedy(dialect)}"
+                    )
+                yield row, cells
+        except csv.Error as error:
+            raise UserError(
+                f"{path.name} row {row + 1} (up to line {reader.line_num}): {error}; a quote is "
+                f"not closed or not doubled in it: correct it, {quotes_remedy(dialect)}"
+            ) from None
+
+
+def quotes_remedy(dialect: Dialect) -> str:
+    if not dialect.quote:
+        return f"and say so with {dialect.section}.quote: '\"'"
+    return f'or set {dialect.section}.quote: "" if quotes are ordinary characters in this file'
+
+
+def encoding_of(dialect: Dialect) -> str:
+    """A byte-order mark is no part of the first column's name."""
+    name = codecs.lookup(dialect.encoding).name
+    return "utf-8-sig" if name == "utf-8" else name
+
+
+def undecodable(path: Path, dialect: Dialect) -> str:
+    """Says which byte is none of the encoding; the reader only knows its place in a buffer."""
+    offset, place = 0, "the file is cut off, or"
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode(dialect.encoding)
+            except UnicodeDecodeError as error:
+                byte = offset + error.start
+                place = f"byte 0x{line[error.start]:02X} at {byte} (line {number});"
+                break
+            offset += len(line)
+    return (
+        f"{path.name} is not {dialect.encoding}: {place} set {dialect.section}.encoding to what it "
+        "was saved in, as in 'encoding: gbk' (Excel in Chinese), cp1252 (Excel in Western Europe) "
+        "or utf-16, or save it anew as 'CSV UTF-8'"
+    )

@@ -1,0 +1,90 @@
+"""What stands in a label column, as the number of a class or as a score."""
+
+import math
+import re
+
+import numpy as np
+
+from stages.plumbing.command import nearest
+
+MOST_CLASSES = 200  # more different values than this are scores, ids or texts
+YAML_WORDS = ("yes", "no", "on", "off", "y", "n")
+
+
+def plain(cell: str) -> str:
+    """One spelling for what different programs write: 1.0 is 1, True is true."""
+    cell = cell.strip()
+    if re.fullmatch(r"-?\d+\.0+", cell):
+        return cell.split(".")[0]
+    return cell.lower() if cell.lower() in ("true", "false") else cell
+
+
+class Classes(dict[str, int]):
+    """A cell, as it stands in the file -> its class.
+
+    Args:
+        labels: value -> name of its class. If empty, each value that is met becomes a class, until
+            `settle` is called.
+    """
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        super().__init__()
+        self.names = tuple(dict.fromkeys(labels.values()))
+        self.number_of = {value: self.names.index(name) for value, name in labels.items()}
+        self.learns = not labels
+
+    def __missing__(self, cell: str) -> int:
+        """Raises ValueError for a value that means no class."""
+        value = plain(cell)
+        if value not in self.number_of:
+            if not self.learns:
+                hint = "; put yes, no, on and off in quotes in params.yaml"
+                raise ValueError(
+                    f"unknown label '{value}'; {nearest(value, list(self.number_of))}"
+                    + (hint if value.lower() in YAML_WORDS else "")
+                )
+            if len(self.number_of) == MOST_CLASSES:
+                raise ValueError(
+                    f"label '{value}' is the {MOST_CLASSES + 1}st different value; if these are "
+                    "scores, set 'metric: pearson'; if they are classes, list them under 'labels'"
+                )
+            self.number_of[value] = len(self.number_of)
+        self[cell] = self.number_of[value]
+        return self[cell]
+
+    def settle(self) -> np.ndarray:
+        """Put the classes that were met in order; from then on, others are unknown.
+
+        Returns:
+            The class's number before -> its number now.
+        """
+        if not self.learns:
+            return np.arange(len(self.names))
+        integers = all(re.fullmatch(r"-?\d+", value) for value in self.number_of)
+        met = list(self.number_of)
+        self.names = tuple(
+            sorted(met, key=(lambda value: (int(value), value)) if integers else None)
+        )
+        self.number_of = {name: number for number, name in enumerate(self.names)}
+        self.learns = False
+        self.clear()
+        return np.array([self.number_of[value] for value in met])
+
+
+class Scores:
+    """A cell -> the number in it."""
+
+    names: tuple[str, ...] = ()
+
+    def __getitem__(self, cell: str) -> float:
+        """Raises ValueError for what is no finite number."""
+        try:
+            score = float(cell)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise ValueError(
+                f"score '{cell}' is no finite number, which a regression needs; correct it (with a "
+                "point, not a comma), or take a metric for classes such as weighted_f1"
+            )
+        return score
