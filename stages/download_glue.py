@@ -14,7 +14,7 @@ from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
 from stages.plumbing.params import load_params
-from stages.tasks import UNLABELLED, Dataset, Fetched, Split, Task, check_counts
+from stages.tasks import UNLABELLED, Fetched, Split, Task
 
 
 def download_glue(task: str) -> None:
@@ -30,7 +30,7 @@ def download_glue(task: str) -> None:
             name: write_split(folder / f"{name}.parquet", split)
             for name, split in fetched.splits.items()
         }
-        check(dataset, definition, counts, params.download_glue.counts)
+        dataset.check_counts(definition, counts, params.download_glue)
         labelled = [name for name in counts if set(counts[name]) != {UNLABELLED}]
         scored = sorted(set(labelled) - {"train"}, key=lambda name: (name != "validation", name))
         definition = definition.model_copy(update={"scored": tuple(scored)})
@@ -60,13 +60,6 @@ def write_split(target: Path, split: Split) -> Counter:
     return counts
 
 
-def check(dataset: Dataset, task: Task, counts: dict[str, Counter], which: str) -> None:
-    """Raises UserError if a split is empty, of one class, or not what was published."""
-    for name, found in counts.items():
-        published = dataset.published.get(name, ()) if which == "published" else ()
-        check_counts(task, name, found, published)
-
-
 def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str) -> dict:
     """Scalars only, so that `dvc metrics diff` shows when the data changed."""
     splits: dict[str, object] = {}
@@ -75,7 +68,8 @@ def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str
         facts: dict[str, object] = {"rows": sum(found.values()), "labelled": int(labelled)}
         if task.regression and labelled:
             facts |= {"lowest": min(found), "highest": max(found)}
-        facts |= {label: found.get(i, 0) for i, label in enumerate(task.labels)}
+        if task.labels:
+            facts["classes"] = {label: found.get(i, 0) for i, label in enumerate(task.labels)}
         if labelled:
             labels = np.repeat(list(found), list(found.values()))
             facts |= constant_baseline(task.metrics, labels, task.outputs)

@@ -15,7 +15,8 @@ HEADER = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 # No test may depend on what a developer's machine has at hand.
-os.environ.pop("GLUE_MIRROR", None)
+for folder in ("GLUE_MIRROR", "IMDB_FOLDER", "SOUGOU_FOLDER"):
+    os.environ.pop(folder, None)
 
 
 def mrpc_lines(seed: int = 0) -> dict[str, list[str]]:

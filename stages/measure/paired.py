@@ -27,7 +27,7 @@ class Answers(NamedTuple):
 
 def aligned(task: Task, seed: int, name: str, split: str) -> Answers:
     files = [paths.predictions(task.name, seed, each) for each in (name, variants.REFERENCE)]
-    ours, fp32 = (pd.read_csv(file, dtype={"id": str}) for file in files)
+    ours, fp32 = (pd.read_csv(file, dtype={"id": str}, keep_default_na=False) for file in files)
     ours, fp32 = ours[ours["split"] == split], fp32[fp32["split"] == split]
     assert ours["id"].tolist() == fp32["id"].tolist(), "evaluate keeps the rows in order"
     columns = (ours["label"], fp32["predicted"], ours["predicted"])

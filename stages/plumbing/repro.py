@@ -26,7 +26,7 @@ def repro() -> None:
     if missing == params.tasks:
         apply_preset(OFFLINE)
         print(
-            f"{', '.join(missing)} cannot be had: no mirror (GLUE_MIRROR), no hub, no official "
+            f"{', '.join(missing)} cannot be had: no folder (GLUE_MIRROR), no hub, no official "
             f"site. params.yaml now says tasks: {load_params().tasks}, which is run instead, under "
             "its own name; 'git checkout params.yaml' takes it back.",
             flush=True,

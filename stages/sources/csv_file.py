@@ -73,7 +73,10 @@ class CsvFile(Section):
                     f"the class of {value!r} is {name!r}; put its name in quotes (YAML reads yes, "
                     "no, on and off as true and false)"
                 )
-        return {plain(str(value)): str(name) for value, name in labels.items()}
+        plainly = {plain(str(value)): str(name) for value, name in labels.items()}
+        if len(plainly) < len(labels):
+            raise ValueError("one value stands there twice (1.0 is 1, True is true); name it once")
+        return plainly
 
     @field_validator("labels")
     @classmethod
@@ -131,12 +134,7 @@ class CsvFile(Section):
             scans["train"] = replace(scans["train"], labels=order[scans["train"].labels])
             self.check_classes(files["train"], numbers.names, scans["train"])
         scans |= {role: rows.scan(numbers) for role, rows in files.items() if role != "train"}
-        for role, scan in scans.items():
-            shared = int(np.isin(scan.texts, scans["train"].texts).sum())
-            if shared and role != "train":
-                print(
-                    f"{task.name}: {shared} of {len(scan.texts)} texts in {role} are in train too"
-                )
+        print_shared_texts(task, scans)
         return Fetched(
             self.splits(files, scans, task.regression),
             source="file",
@@ -183,3 +181,11 @@ class CsvFile(Section):
             parts["train"] = Part(rows, train.labels, ~held_out)
             parts["validation"] = Part(rows, train.labels, held_out)
         return {role: parts[role] for role in ("train", "validation", "test") if role in parts}
+
+
+def print_shared_texts(task: Task, scans: dict[str, Scan]) -> None:
+    """Say how much of the other files is in train too: a score on such texts proves little."""
+    for role in [role for role in scans if role != "train"]:
+        found = np.isin(scans[role].texts, scans["train"].texts)
+        if found.any():
+            print(f"{task.name}: {found.sum()} of {len(found)} texts in {role} are in train too")

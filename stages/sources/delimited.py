@@ -9,7 +9,6 @@ import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from stages.plumbing.command import UserError
 
@@ -33,20 +32,36 @@ class Dialect:
     section: str
 
 
+def check_text(path: Path, dialect: Dialect) -> None:
+    """Raises UserError for bytes that are none of the encoding, and for a NUL character."""
+    lines = 1
+    try:
+        with path.open(encoding=encoding_of(dialect), newline="") as file:
+            while text := file.read(1 << 20):
+                if "\0" in text:
+                    lines += text[: text.index("\0")].count("\n")
+                    raise UserError(
+                        f"{path.name} line {lines} holds a NUL character; the file is damaged, or "
+                        "no text at all: save it anew as 'CSV UTF-8'"
+                    )
+                lines += text.count("\n")
+    except UnicodeError:
+        raise UserError(undecodable(path, dialect)) from None
+
+
 def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
     """The header, then every row; each with its number as a spreadsheet shows it.
 
     The header is row 1. Blank lines count but are left out.
 
     Raises:
-        UserError: another encoding, a NUL character, a quote that is not closed, or a row with
-            another number of cells than the header.
+        UserError: a quote is not closed, or a row has more or fewer cells than the header.
     """
     csv.field_size_limit(LONGEST_FIELD)
     row = width = 0
     with path.open(encoding=encoding_of(dialect), newline="") as file:
         reader = csv.reader(
-            without_nul(file, path),
+            file,
             delimiter=dialect.delimiter or DELIMITERS[path.suffix.lower()],
             quotechar=dialect.quote or None,
             quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
@@ -64,8 +79,6 @@ def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
                         f"the delimiter, {quotes_remedy(dialect)}"
                     )
                 yield row, cells
-        except UnicodeError:
-            raise UserError(undecodable(path, dialect)) from None
         except csv.Error as error:
             raise UserError(
                 f"{path.name} row {row + 1} (up to line {reader.line_num}): {error}; a quote is "
@@ -83,16 +96,6 @@ def encoding_of(dialect: Dialect) -> str:
     """A byte-order mark is no part of the first column's name."""
     name = codecs.lookup(dialect.encoding).name
     return "utf-8-sig" if name == "utf-8" else name
-
-
-def without_nul(lines: TextIO, path: Path) -> Iterator[str]:
-    for number, line in enumerate(lines, start=1):
-        if "\0" in line:
-            raise UserError(
-                f"{path.name} line {number} holds a NUL character; the file is damaged, or no text "
-                "at all: save it anew as 'CSV UTF-8'"
-            )
-        yield line
 
 
 def undecodable(path: Path, dialect: Dialect) -> str:

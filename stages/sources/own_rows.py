@@ -93,13 +93,13 @@ class OwnRows:
         kind = np.int64 if isinstance(numbers, Classes) else np.float64
         return Scan(np.frombuffer(texts, dtype="<u8"), np.array(labels, dtype=kind), empty)
 
-    def usable(self) -> Iterator[tuple[str, list[str]]]:
-        """Id and texts of each row that `scan` kept."""
+    def usable(self) -> Iterator[tuple[str, ...]]:
+        """Id and text, or pair of texts, of each row that `scan` kept."""
         columns = [*self.texts, self.id] if self.id else self.texts
         for row, cells in self.table.rows(columns):
             texts = cells[: len(self.texts)]
             if not is_empty(texts):
-                yield (cells[-1] if self.id else str(row)), texts
+                yield (cells[-1] if self.id else str(row)), *texts
 
 
 def is_empty(texts: list[str]) -> bool:
@@ -124,7 +124,6 @@ class Part:
         chosen_rows = compress(self.rows.usable(), self.chosen.tobytes())
         done = 0
         while piece := list(islice(chosen_rows, PIECE)):
-            ids, texts = zip(*piece, strict=True)
-            columns = dict(zip(("text", "text_pair"), zip(*texts, strict=True), strict=False))
-            yield pd.DataFrame({"id": ids, **columns, "label": labels[done : done + len(piece)]})
+            columns = zip(("id", "text", "text_pair"), zip(*piece, strict=True), strict=False)
+            yield pd.DataFrame({**dict(columns), "label": labels[done : done + len(piece)]})
             done += len(piece)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
 from stages.plumbing.command import UserError, nearest
-from stages.sources.delimited import DELIMITERS, Dialect, records
+from stages.sources.delimited import DELIMITERS, Dialect, check_text, records
 
 PARQUET = ".parquet"
 BATCH = 10_000  # rows of Parquet in memory at a time
@@ -45,7 +45,7 @@ class Table:
         return self.path.suffix.lower() == PARQUET
 
     def check(self) -> None:
-        """Raises UserError if there is no such file or it is of no known kind."""
+        """Raises UserError if there is no such file, or none of a known kind and encoding."""
         where = f"{self.dialect.section}.{self.role} is '{self.named}'"
         if "$" in str(self.path):
             raise UserError(f"{where}, which names an environment variable that is not set")
@@ -62,6 +62,8 @@ class Table:
             )
         if not os.access(self.path, os.R_OK):
             raise UserError(f"{where}, which you may not read; change the file's permissions")
+        if not self.is_parquet:
+            check_text(self.path, self.dialect)
 
     def header(self) -> list[str]:
         """The names of the columns.

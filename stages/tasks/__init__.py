@@ -116,10 +116,20 @@ class Dataset:
 
     def check(self, splits: Mapping[str, pd.DataFrame], settings: Settings) -> None:
         """Raises UserError if a split is empty, of one class, or not what was published."""
-        for name, rows in splits.items():
+        counts = {name: Counter(rows["label"].tolist()) for name, rows in splits.items()}
+        self.check_counts(self.task, counts, settings)
+
+    def check_counts(
+        self, task: Task, counts: Mapping[str, Mapping[float, int]], settings: Settings
+    ) -> None:
+        """`check` of splits that were counted: split -> label -> rows.
+
+        Args:
+            task: with the labels that the data gave it.
+        """
+        for name, found in counts.items():
             published = self.published.get(name, ()) if settings.counts == "published" else ()
-            counts = Counter(rows["label"].tolist())
-            check_counts(self.task, name, counts, published, self.tolerance)
+            check_counts(task, name, found, published, self.tolerance)
 
 
 def check_counts(
@@ -166,7 +176,7 @@ def check_counts(
         only = task.labels[int(next(iter(counts)))]
         raise UserError(
             f"{where} has one class only ('{only}'); nothing can be learned or scored, give it "
-            "rows of two classes at least"
+            "rows of at least two classes"
         )
     found = tuple(counts.get(label, 0) for label in range(len(task.labels)))
     if len(published) > 1 and found != published:

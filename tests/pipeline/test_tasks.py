@@ -111,9 +111,10 @@ def test_mnli_is_scored_on_both_of_its_validation_sets(several: Repo) -> None:
     row = several.metric(f"mnli/compare/{INT8}.json")
     both = {"accuracy_drop_points", "validation_mismatched_accuracy_drop_points"}
     assert both < row.keys()
-    assert "validation_mismatched, 40 texts" in (
-        several.folder / "reports/mnli/compare.md"
-    ).read_text()
+    assert (
+        "validation_mismatched, 40 texts"
+        in (several.folder / "reports/mnli/compare.md").read_text()
+    )
 
 
 def test_a_file_of_ones_own_has_a_report_per_class(several: Repo) -> None:

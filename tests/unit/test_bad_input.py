@@ -121,7 +121,7 @@ def test_truncated_corpus(project: Path, run: Run, tmp_path: Path) -> None:
     path = folder / "msr_paraphrase_train.txt"
     path.write_bytes(path.read_bytes()[:100_003])
     result = run("download_glue", "mrpc", GLUE_MIRROR=str(tmp_path))
-    assert_refused(result, "cut off, get it anew")
+    assert_refused(result, "cut off; get it anew")
     assert not (project / "data").exists()
 
 
