@@ -1,18 +1,17 @@
-"""Score one variant on the validation split, and on the test split where its labels are at hand."""
+"""Score one variant on every split that has labels, validation first; never on train."""
 
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from stages import tasks, variants
-from stages.measure.accuracy import score
+from stages.measure.accuracy import answers, score
 from stages.models.artifact import verify
 from stages.models.tokens import batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, read_json, write_json, write_text
-from stages.plumbing.params import Evaluate, load_params
-from stages.tasks import UNLABELLED
+from stages.plumbing.params import load_params
 
 
 def evaluate(task: str, seed: str, variant: str) -> None:
@@ -30,18 +29,17 @@ def evaluate(task: str, seed: str, variant: str) -> None:
     predict = variants.get(variant).load(artifact)
     metrics: dict[str, object] = {}
     predictions = []
-    for split in ("validation", "test"):
-        path = paths.split(task, split)
-        rows = pd.read_parquet(path) if path.exists() else None
-        if rows is None or (rows["label"] == UNLABELLED).any():
-            continue
+    for split in definition.scored:
+        rows = pd.read_parquet(paths.split(task, split))
         tokens = encode(tokenizer, definition, rows, recipe)
         work = batches(tokenizer, tokens, settings.batch_size, settings.padding, recipe.max_length)
         total = -(-len(rows) // settings.batch_size)
         logits = predict_all(predict, tqdm(work, f"{variant} {split}", total), len(rows))
         result = score(definition.metrics, rows["label"].to_numpy(), logits)
-        if split == "validation" and recipe.weights != "random":
-            refuse_collapse(task, variant, result, settings)
+        collapsed = result["top_answer_pct"] > settings.max_top_answer_pct
+        result["collapsed"] = int(collapsed)
+        if collapsed and split == "validation" and recipe.weights != "random":
+            refuse_collapse(task, variant, result["top_answer_pct"])
         metrics[split] = result
         predictions.append(table(split, rows, logits))
         report(f"{variant}, seed {seed},", split, definition.metrics, result)
@@ -55,37 +53,34 @@ def table(split: str, rows: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
     """One row per text: split, id, label, predicted, and a logit per class."""
     columns = {f"logit_{i}": logits[:, i] for i in range(logits.shape[1])}
     facts = {"split": split, "id": rows["id"], "label": rows["label"]}
-    return pd.DataFrame(facts | {"predicted": logits.argmax(axis=1)} | columns)
+    return pd.DataFrame(facts | {"predicted": answers(logits)} | columns)
 
 
 def report(
     variant: str, split: str, names: tuple[str, ...], result: dict[str, float | int]
 ) -> None:
     scores = ", ".join(
-        f"{name} {result[name]:.4f} (majority class {result[f'majority_{name}']:.4f})"
+        f"{name} {result[name]:.4f} (constant answer {result[f'majority_{name}']:.4f})"
         for name in names
     )
     print(f"{variant} on {split} (n={result['n']}): {scores}")
 
 
-def refuse_collapse(
-    task: str, variant: str, result: dict[str, float | int], settings: Evaluate
-) -> None:
+def refuse_collapse(task: str, variant: str, top_answer_pct: float) -> None:
     """A model that hardly ever changes its answer can score well, and is worth nothing.
 
     Raises:
-        UserError: one answer takes more than `evaluate.max_top_answer_pct`.
+        UserError: always.
     """
-    if result["top_answer_pct"] > settings.max_top_answer_pct:
-        cure = (
-            "train longer or at another learning rate (finetune)"
-            if variant == variants.REFERENCE
-            else f"take it out of 'quantize' in params.yaml, or change quantize.{variant}"
-        )
-        raise UserError(
-            f"{variant} of {task} has collapsed: one answer takes {result['top_answer_pct']:.1f} % "
-            f"of validation, more than evaluate.max_top_answer_pct; {cure}"
-        )
+    cure = (
+        "train longer or at another learning rate (finetune)"
+        if variant == variants.REFERENCE
+        else f"take it out of 'quantize' in params.yaml, or change quantize.{variant}"
+    )
+    raise UserError(
+        f"{variant} of {task} has collapsed: one answer takes {top_answer_pct:.1f} % of "
+        f"validation, more than evaluate.max_top_answer_pct; {cure}"
+    )
 
 
 if __name__ == "__main__":

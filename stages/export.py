@@ -14,7 +14,7 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from stages import tasks, variants
-from stages.measure.accuracy import score
+from stages.measure.accuracy import answers, same_answers, score
 from stages.measure.exported import ExportManifest
 from stages.measure.model_card import model_card
 from stages.measure.selection import Choice, choose
@@ -32,6 +32,7 @@ from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
 from stages.plumbing.params import AUTO, load_params
+from stages.tasks import prefix_of
 
 # TorchScript runs the variant's own kernels, so its logits must be the variant's.
 MAX_TORCHSCRIPT_DIFFERENCE = 1e-4
@@ -109,8 +110,8 @@ def shipped_metrics(task: str, choice: Choice, parity: dict[str, dict]) -> dict:
     from stage `latency`, where all variants were interleaved.
     """
     row = read_json(paths.metric(task, "compare", choice.variant))
-    metrics = tasks.get(task).metrics
-    kept = [f"test_{metric}" for metric in metrics]
+    metrics, splits = tasks.get(task).metrics, tasks.get(task).scored
+    kept = [f"{prefix_of(split)}{metric}" for split in splits[1:] for metric in metrics]
     kept += ["p50_ms", "p90_ms", "speedup_p90", "size_mb", "size_ratio", "verdict", "weights"]
     return (
         {"variant": choice.variant, "reason": choice.reason}
@@ -144,13 +145,13 @@ def check_parity(
     for size in sizes:
         work = batches(tokenizer, tokens, size, settings.padding, length)
         expected[size] = predict_all(predict, work, len(tokens))
-    own = agreement_pct(*expected.values())
-    found = fresh_logits(task, folder, sizes, settings.padding)
     labels, result = validation["label"].to_numpy(), {}
+    own = agreement_pct(expected[sizes[0]], expected[sizes[1]], labels)
+    found = fresh_logits(task, folder, sizes, settings.padding)
     for file in files:
         logits = {size: found[f"{file}/{size}"] for size in sizes}
         difference = max(float(np.abs(logits[size] - expected[size]).max()) for size in sizes)
-        agreement = min(agreement_pct(logits[size], expected[size]) for size in sizes)
+        agreement = min(agreement_pct(logits[size], expected[size], labels) for size in sizes)
         limit = MAX_TORCHSCRIPT_DIFFERENCE if file.endswith(".pt") else np.inf
         if agreement < min(MIN_AGREEMENT_PCT, own - ALLOWANCE_POINTS) or difference > limit:
             raise UserError(
@@ -169,8 +170,8 @@ def check_parity(
     return result
 
 
-def agreement_pct(first: np.ndarray, second: np.ndarray) -> float:
-    return 100 * float((first.argmax(axis=1) == second.argmax(axis=1)).mean())
+def agreement_pct(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> float:
+    return 100 * float(same_answers(answers(first), answers(second), labels).mean())
 
 
 def fresh_logits(

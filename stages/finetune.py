@@ -7,9 +7,9 @@ import pandas as pd
 
 from stages import tasks
 from stages.measure.accuracy import score
-from stages.models import pretrained
 from stages.models.artifact import RECIPE, Recipe
-from stages.models.classifier import model_inputs
+from stages.models.model_names import resolve
+from stages.models.pretrained import load, longest_input, model_inputs
 from stages.models.tokens import encode
 from stages.models.training import UNFINISHED, Trained, train, with_labels
 from stages.plumbing import paths
@@ -23,13 +23,16 @@ def finetune(task: str, seed: str) -> None:
     """Write models/<task>/seed_<seed>/finetuned/, its metrics and the training curve."""
     definition = tasks.get(task)
     recipe = load_params().recipe(task)
-    source = pretrained.resolve(recipe.checkpoint or recipe.model)
-    model, tokenizer = pretrained.load(
-        source, definition.labels, int(seed), fine_tuned=bool(recipe.checkpoint)
+    rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
+    source = resolve(recipe.checkpoint or recipe.model)
+    model, tokenizer = load(
+        source,
+        definition,
+        int(seed),
+        fine_tuned=bool(recipe.checkpoint),
+        texts=rows["train"][list(definition.text_columns)].to_numpy().ravel(),
     )
-    longest = min(
-        tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**6)
-    )
+    longest = longest_input(model, tokenizer)
     if recipe.max_length > longest:
         raise UserError(
             f"finetune.{task}.max_length is {recipe.max_length}, but {recipe.model} takes at most "
@@ -43,7 +46,6 @@ def finetune(task: str, seed: str) -> None:
         max_length=recipe.max_length,
         inputs=model_inputs(model, tokenizer.model_input_names),
     )
-    rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
     encoded = {
         name: with_labels(encode(tokenizer, definition, frame, facts), frame)
         for name, frame in rows.items()
@@ -94,11 +96,9 @@ def write_curves(folder: Path, trained: Trained, headline: str) -> None:
 
 def report(task: Task, seed: str, weights: str, result: dict[str, float]) -> None:
     headline = task.metrics[0]
-    line = f"{task.name}, seed {seed}: validation {headline} {result[headline]:.4f}, always "
-    line += f"answering the majority class {result[f'majority_{headline}']:.4f}"
-    print(line + (" (random weights)" if weights == "random" else ""))
-    if result["collapsed"]:
-        print(f"WARNING: one class takes {result['top_answer_pct']:.1f} % of the predictions")
+    line = f"{task.name}, seed {seed}: validation {headline} {result[headline]:.4f}, always giving "
+    line += f"the same answer {result[f'majority_{headline}']:.4f}"
+    print(line + ("" if weights == "pretrained" else f" ({weights} weights)"))
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def measure(artifact: Path, manifest: Manifest) -> dict:
         "quantized_ops": manifest.quantized_ops,
         "weights": manifest.recipe.weights,
         "seed": manifest.recipe.seed,
+        "max_length": manifest.recipe.max_length,
         "artifact_sha256": checksum,
     }
 

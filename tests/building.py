@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from stages import tasks, variants
+from stages import variants
 from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
 from stages.models.classifier import load_checkpoint
 from stages.models.tokens import Batch
 from stages.plumbing.files import write_json
+from stages.tasks import mrpc
 from stages.variants import Source
 from tests.conftest import mrpc_lines
 
@@ -50,7 +51,7 @@ def make_source(
     write_json(folder / "finetuned" / RECIPE, recipe.model_dump())
     training_rows(rows).to_parquet(folder / "train.parquet")
     return Source(
-        tasks.get("mrpc"), folder / "finetuned", folder / "train.parquet", folder / "none"
+        mrpc.DATASET.task, folder / "finetuned", folder / "train.parquet", folder / "none"
     )
 
 

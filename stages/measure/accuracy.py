@@ -1,15 +1,19 @@
-"""How good: GLUE's metrics on predicted labels, and what a model that learned nothing scores."""
+"""How good: GLUE's metrics on a model's answers, and what a model that learned nothing scores.
+
+A regression is a model with one logit: its answer is the logit itself.
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
-# A model that gives one answer more often than this has collapsed.
-COLLAPSE_SHARE = 0.95
-
 Labels = np.ndarray
+# More classes than this make no confusion matrix in the metrics: it would be a page of numbers.
+MAX_CONFUSION = 10
 
 
 def f1(labels: Labels, predicted: Labels) -> float:
@@ -31,14 +35,16 @@ def matthews(labels: Labels, predicted: Labels) -> float:
     return float(sklearn_metrics.matthews_corrcoef(labels, predicted))
 
 
-def pearson(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """STS-B's first metric, on real-valued scores."""
-    return float(stats.pearsonr(labels, predicted).statistic)
+def correlation(kind: Callable, labels: np.ndarray, predicted: np.ndarray) -> float:
+    """0 where either side is constant: such answers say nothing about the order of anything."""
+    if np.ptp(labels) == 0 or np.ptp(predicted) == 0:
+        return 0.0
+    return float(kind(labels, predicted).statistic)
 
 
-def spearman(labels: np.ndarray, predicted: np.ndarray) -> float:
-    return float(stats.spearmanr(labels, predicted).statistic)
-
+# STS-B's metrics, on real-valued scores.
+pearson = partial(correlation, stats.pearsonr)
+spearman = partial(correlation, stats.spearmanr)
 
 METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
     "f1": f1,
@@ -50,10 +56,33 @@ METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
 }
 
 
-def majority_baseline(names: tuple[str, ...], labels: Labels, classes: int) -> dict[str, float]:
-    """The metrics of always answering the most frequent class, as `majority_<metric>`."""
-    constant = np.full_like(labels, np.bincount(labels, minlength=classes).argmax())
-    return {f"majority_{name}": METRICS[name](labels, constant) for name in names}
+def answers(logits: np.ndarray) -> np.ndarray:
+    """Shape (n,) of logits of shape (n, outputs): the class, or of a single output its value."""
+    chosen: np.ndarray = logits[:, 0] if logits.shape[1] == 1 else logits.argmax(axis=1)
+    return chosen
+
+
+def same_answers(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Where two models agree, shape (n,), bool.
+
+    A regression's answers are the same if they lie within 2 % of the range of the labels.
+    """
+    if np.issubdtype(labels.dtype, np.integer):
+        equal: np.ndarray = first == second
+        return equal
+    near: np.ndarray = np.abs(first - second) <= 0.02 * np.ptp(labels)
+    return near
+
+
+def constant_baseline(names: tuple[str, ...], labels: Labels, outputs: int) -> dict[str, float]:
+    """The metrics of always giving the same answer, as `majority_<metric>`.
+
+    The answer is the most frequent class; a regression's correlation with any constant is 0.
+    """
+    constant = 0 if outputs == 1 else np.bincount(labels, minlength=outputs).argmax()
+    return {
+        f"majority_{name}": METRICS[name](labels, np.full_like(labels, constant)) for name in names
+    }
 
 
 def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[str, float | int]:
@@ -61,27 +90,26 @@ def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[st
 
     Args:
         names: of the task's metrics.
-        labels: shape (n,), integers.
-        logits: shape (n, classes), float.
+        labels: shape (n,), integers, or real numbers for a regression.
+        logits: shape (n, classes), float; (n, 1) for a regression.
 
     Returns:
-        The metrics, `loss` (mean cross entropy in nats), the count of each cell of the confusion
-        matrix as `true_<i>_predicted_<j>`, the majority baseline, `top_answer_pct` and
-        `collapsed` (1 if one answer takes more than 95 %).
+        The metrics, `loss` (mean cross entropy in nats, of a regression the mean squared error), up
+        to ten classes the confusion matrix as `true_<i>_predicted_<j>`, the score of a constant
+        answer, and `top_answer_pct`: how often the most frequent answer is given (of a regression,
+        rounded to a hundredth).
     """
-    classes = logits.shape[1]
-    predicted = logits.argmax(axis=1)
+    outputs, given = logits.shape[1], answers(logits)
     result: dict[str, float | int] = {"n": len(labels)}
-    result |= {name: METRICS[name](labels, predicted) for name in names}
-    result["loss"] = cross_entropy(labels, logits)
-    table = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(classes))
-    for true, row in enumerate(table):
-        for answer, count in enumerate(row):
+    result |= {name: METRICS[name](labels, given) for name in names}
+    result["loss"] = squared_error(labels, given) if outputs == 1 else cross_entropy(labels, logits)
+    if 1 < outputs <= MAX_CONFUSION:
+        table = sklearn_metrics.confusion_matrix(labels, given, labels=range(outputs))
+        for (true, answer), count in np.ndenumerate(table):
             result[f"true_{true}_predicted_{answer}"] = int(count)
-    result |= majority_baseline(names, labels, classes)
-    share = float(np.bincount(predicted).max() / len(predicted))
-    result["top_answer_pct"] = 100 * share
-    result["collapsed"] = int(share > COLLAPSE_SHARE)
+    result |= constant_baseline(names, labels, outputs)
+    _, often = np.unique(given.round(2), return_counts=True)
+    result["top_answer_pct"] = 100 * float(often.max() / len(given))
     return result
 
 
@@ -89,3 +117,21 @@ def cross_entropy(labels: Labels, logits: np.ndarray) -> float:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def squared_error(labels: np.ndarray, given: np.ndarray) -> float:
+    return float(((labels - given.astype(np.float64)) ** 2).mean())
+
+
+def per_class(names: tuple[str, ...], labels: Labels, given: np.ndarray) -> pd.DataFrame:
+    """Precision, recall, F1 and support (rows that are of the class) of each class.
+
+    Args:
+        names: of the classes.
+        labels, given: shape (n,), integers.
+    """
+    values = sklearn_metrics.precision_recall_fscore_support(
+        labels, given, labels=range(len(names)), zero_division=0
+    )
+    columns = ("precision", "recall", "f1", "support")
+    return pd.DataFrame({"class": names} | dict(zip(columns, values, strict=True)))

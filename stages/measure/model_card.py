@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from stages.models.artifact import Manifest, Recipe
+from stages.models.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.plumbing.params import load_params
-from stages.tasks import Task
+from stages.tasks import Task, prefix_of
 
 
 def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
@@ -16,6 +16,8 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
     timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
     environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
     row = read_json(paths.metric(task.name, "compare", manifest.variant))
+    classes = [f"{i} = {text}" for i, text in enumerate(task.labels)]
+    meaning = ", ".join(classes) or "one logit, the score itself"
     lines = [
         "---",
         f"base_model: {recipe.model}",
@@ -28,29 +30,29 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         "",
         f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights), stored and run as "
         f"`{manifest.variant}` with {row['quantized_ops']} quantized operators. "
-        f"Answers: {', '.join(f'{i} = {text}' for i, text in enumerate(task.labels))}.",
+        f"Answers: {meaning}.",
         "",
     ]
-    if recipe.weights == "random":
-        lines += ["**The weights started random: use this for speed and size only.**", ""]
+    if recipe.weights in WARNINGS:
+        lines += [f"**{WARNINGS[recipe.weights]}**", ""]
     lines += [
         "## Accuracy",
         "",
         f"| split | n | {headline} ({confidence} interval) | drop against fp32 |",
     ]
     lines.append("|---|---|---|---|")
-    for prefix, split in (("", "validation"), ("test_", "test")):
-        if f"{prefix}n" in row:
-            lines.append(
-                f"| {split} | {row[f'{prefix}n']} | {row[f'{prefix}{headline}']:.4f} "
-                f"({row[f'{prefix}{headline}_low']:.4f} to {row[f'{prefix}{headline}_high']:.4f}) "
-                f"| {row[f'{prefix}{headline}_drop_points']:+.2f} points "
-                f"({row[f'{prefix}{headline}_drop_low']:+.2f} to "
-                f"{row[f'{prefix}{headline}_drop_high']:+.2f}) |"
-            )
+    for split in task.scored:
+        prefix = prefix_of(split)
+        lines.append(
+            f"| {split} | {row[f'{prefix}n']} | {row[f'{prefix}{headline}']:.4f} "
+            f"({row[f'{prefix}{headline}_low']:.4f} to {row[f'{prefix}{headline}_high']:.4f}) "
+            f"| {row[f'{prefix}{headline}_drop_points']:+.2f} points "
+            f"({row[f'{prefix}{headline}_drop_low']:+.2f} to "
+            f"{row[f'{prefix}{headline}_drop_high']:+.2f}) |"
+        )
     lines += [
         "",
-        f"Always answering the majority class scores {row[f'majority_{headline}']:.4f} on "
+        f"Always giving the same answer scores {row[f'majority_{headline}']:.4f} on "
         f"validation. Verdict against fp32: {row['verdict']}. Chosen: {metrics['reason']}.",
         "",
         "## Latency and size",

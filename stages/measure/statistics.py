@@ -2,10 +2,11 @@
 
 A classification metric depends on the rows only through how many fall into each cell (true label,
 first model's answer, second model's answer). Resampling rows with replacement is therefore one
-multinomial draw over the cells, and 10,000 resamples take milliseconds.
+multinomial draw over the cells, and 10,000 resamples take milliseconds. A correlation needs the
+rows themselves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,35 +53,90 @@ def matthews(confusion: np.ndarray) -> np.ndarray:
     return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(covariance), where=spread > 0)
 
 
-# The metrics of stages/measure/accuracy.py on whole stacks of confusion matrices.
+def pearson(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Along the last axis; 0 where either side is constant."""
+    x = labels - labels.mean(-1, keepdims=True)
+    y = answers - answers.mean(-1, keepdims=True)
+    spread = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
+    return np.divide((x * y).sum(-1), spread, out=np.zeros(spread.shape), where=spread > 0)
+
+
+def spearman(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    return pearson(stats.rankdata(labels, axis=-1), stats.rankdata(answers, axis=-1))
+
+
+# The metrics of stages/measure/accuracy.py on whole stacks of confusion matrices …
 ON_CONFUSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "f1": f1,
     "weighted_f1": weighted_f1,
     "accuracy": accuracy,
     "matthews": matthews,
 }
+# … and on stacks of rows: labels and answers of shape (samples, n).
+ON_ROWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "pearson": pearson,
+    "spearman": spearman,
+}
 
 
-def resampled(
-    labels: np.ndarray, answers: list[np.ndarray], classes: int, samples: int
+# Numbers that one block of resampled rows or confusion matrices may hold.
+BLOCK = 4_000_000
+
+
+def resampled_scores(
+    metric: str, labels: np.ndarray, answers: list[np.ndarray], samples: int
 ) -> list[np.ndarray]:
-    """Confusion matrices of each model on the same resampled rows.
+    """The metric of each model on the same resampled rows.
 
     Args:
+        labels: shape (n,), integers from 0 on, or real numbers for a correlation.
         answers: one array of shape (n,) per model.
 
     Returns:
-        Per model, shape (samples, classes, classes), true label first.
+        Per model, shape (samples,).
     """
-    rows = np.stack([labels, *answers], axis=1)
-    cells, observed = np.unique(rows, axis=0, return_counts=True)
     random = np.random.default_rng(SEED)
-    drawn = random.multinomial(len(labels), observed / len(labels), size=samples)
-    confusions = []
-    for model in range(1, cells.shape[1]):
-        place = np.eye(classes * classes)[cells[:, 0] * classes + cells[:, model]]
-        confusions.append((drawn @ place).reshape(samples, classes, classes))
-    return confusions
+    draw = of_rows if metric in ON_ROWS else of_cells
+    blocks = list(draw(metric, labels, answers, samples, random))
+    return [np.concatenate(model) for model in zip(*blocks, strict=True)]
+
+
+def of_cells(
+    metric: str,
+    labels: np.ndarray,
+    answers: list[np.ndarray],
+    samples: int,
+    random: np.random.Generator,
+) -> Iterator[list[np.ndarray]]:
+    """Blocks of scores of a metric on confusion matrices."""
+    rows = np.stack([labels, *answers], axis=1)
+    classes = max(2, int(rows.max()) + 1)
+    cells, observed = np.unique(rows, axis=0, return_counts=True)
+    block = max(1, BLOCK // classes**2)
+    for start in range(0, samples, block):
+        size = min(block, samples - start)
+        drawn = random.multinomial(len(labels), observed / len(labels), size=size)
+        scores = []
+        for model in range(1, cells.shape[1]):
+            place = np.zeros((len(cells), classes * classes))
+            place[np.arange(len(cells)), cells[:, 0] * classes + cells[:, model]] = 1
+            scores.append(ON_CONFUSIONS[metric]((drawn @ place).reshape(size, classes, classes)))
+        yield scores
+
+
+def of_rows(
+    metric: str,
+    labels: np.ndarray,
+    answers: list[np.ndarray],
+    samples: int,
+    random: np.random.Generator,
+) -> Iterator[list[np.ndarray]]:
+    """Blocks of scores of a metric that needs the rows themselves."""
+    block = max(1, BLOCK // len(labels))
+    for start in range(0, samples, block):
+        chosen = random.integers(len(labels), size=(min(block, samples - start), len(labels)))
+        truth = labels[chosen]
+        yield [ON_ROWS[metric](truth, model[chosen]) for model in answers]
 
 
 def interval(values: np.ndarray, confidence: float) -> Interval:
@@ -90,16 +146,11 @@ def interval(values: np.ndarray, confidence: float) -> Interval:
 
 
 def metric_interval(
-    metric: str,
-    labels: np.ndarray,
-    predicted: np.ndarray,
-    classes: int,
-    samples: int,
-    confidence: float,
+    metric: str, labels: np.ndarray, answers: np.ndarray, samples: int, confidence: float
 ) -> Interval:
     """Bootstrap interval of one model's metric (a share, not points)."""
-    (confusions,) = resampled(labels, [predicted], classes, samples)
-    return interval(ON_CONFUSIONS[metric](confusions), confidence)
+    (scores,) = resampled_scores(metric, labels, [answers], samples)
+    return interval(scores, confidence)
 
 
 def paired_drop_interval(
@@ -107,7 +158,6 @@ def paired_drop_interval(
     labels: np.ndarray,
     references: list[np.ndarray],
     variants: list[np.ndarray],
-    classes: int,
     samples: int,
     confidence: float,
 ) -> Interval:
@@ -117,11 +167,10 @@ def paired_drop_interval(
     all models; the seeds are taken as they are.
 
     Args:
-        labels: shape (n,), integers.
+        labels: shape (n,), integers, or real numbers for a correlation.
         references, variants: per seed an array of shape (n,): the answers of both models.
     """
-    confusions = resampled(labels, [*references, *variants], classes, samples)
-    scores = [ON_CONFUSIONS[metric](each) for each in confusions]
+    scores = resampled_scores(metric, labels, [*references, *variants], samples)
     before, after = scores[: len(references)], scores[len(references) :]
     drops = [100 * (one - two) for one, two in zip(before, after, strict=True)]
     return interval(np.mean(drops, axis=0), confidence)
@@ -138,6 +187,17 @@ def mcnemar(first_right: np.ndarray, second_right: np.ndarray) -> float:
     if only_first + only_second == 0:
         return 1.0
     return float(stats.binomtest(only_first, only_first + only_second).pvalue)
+
+
+def wilcoxon(first_error: np.ndarray, second_error: np.ndarray) -> float:
+    """Two-sided p that two regressions are equally far off (Wilcoxon's signed ranks, 1945).
+
+    Args:
+        first_error, second_error: shape (n,): distance of each model's answer from the label.
+    """
+    if (first_error == second_error).all():
+        return 1.0
+    return float(stats.wilcoxon(first_error, second_error).pvalue)
 
 
 def mean_interval(values: list[float], confidence: float) -> Interval:

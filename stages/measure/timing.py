@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from stages.plumbing.params import Latency
+
 # Samples that LoadGen demands before it reports a percentile at 99 % confidence.
 P90_SAMPLES, P99_SAMPLES = 64, 662
 
@@ -11,6 +13,11 @@ P90_SAMPLES, P99_SAMPLES = 64, 662
 def group_name(batch_size: int, threads: int | str) -> str:
     """The key in metrics/<task>/latency/<variant>.json."""
     return f"batch{batch_size}_threads_{threads}"
+
+
+def groups(settings: Latency) -> list[str]:
+    """All that are timed; the first is the one in the headline."""
+    return [group_name(b, t) for b in settings.batch_sizes for t in settings.threads]
 
 
 def percentile(milliseconds: np.ndarray, q: float) -> float:
@@ -26,8 +33,9 @@ def summarize(rounds: list[np.ndarray], batch_size: int) -> dict[str, float | in
         rounds: milliseconds per call, one array per fresh process.
 
     Returns:
-        `p50_ms`, `p90_ms` (from 64 calls on), `p99_ms` (from 662 calls on), `throughput_per_s` in
-        texts, `calls`, and `p50_spread_pct`: how far the rounds' medians lie apart.
+        `p50_ms`, `p90_ms` (from 64 calls on), `p99_ms` (from 662 calls on), `mean_ms` and that of
+        each round, `throughput_per_s` in texts, `calls`, and `p50_spread_pct`: how far the rounds'
+        medians lie apart.
     """
     calls = np.concatenate(rounds)
     medians = [percentile(values, 0.5) for values in rounds]
@@ -36,6 +44,9 @@ def summarize(rounds: list[np.ndarray], batch_size: int) -> dict[str, float | in
         result["p90_ms"] = percentile(calls, 0.9)
     if len(calls) >= P99_SAMPLES:
         result["p99_ms"] = percentile(calls, 0.99)
+    result["mean_ms"] = float(calls.mean())
+    for number, values in enumerate(rounds, start=1):
+        result[f"round_{number}_mean_ms"] = float(values.mean())
     result["throughput_per_s"] = batch_size * len(calls) / (calls.sum() / 1000)
     result["calls"] = len(calls)
     result["p50_spread_pct"] = 100 * (max(medians) / min(medians) - 1)

@@ -12,6 +12,12 @@ from stages.plumbing.files import read_json, sha256, write_json
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
 WEIGHTS = "model.safetensors"
+# What must be said of a model by where its weights come from.
+WARNINGS = {
+    "random": "RANDOM WEIGHTS: latency and size are real, accuracy means nothing.",
+    "scratch": "FROM SCRATCH: this model was not pretrained, it learned from this task's training "
+    "texts alone; a pretrained one would score higher.",
+}
 
 
 class Recipe(BaseModel):
@@ -19,7 +25,8 @@ class Recipe(BaseModel):
 
     Attributes:
         model: the name in params.yaml.
-        weights: `pretrained` or `random`.
+        weights: `pretrained`, `scratch` (random at the start, then trained on the task alone) or
+            `random` (not trained at all).
         seed: of the training.
         max_length: tokens that a row was cut to in training.
         inputs: names of the arrays that the model reads.

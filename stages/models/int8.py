@@ -8,10 +8,13 @@ over k,
 so scale and offset of a row are applied outside of the integer product.
 """
 
+import json
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -144,21 +147,32 @@ def count(module: nn.Module) -> int:
 
 
 def save(module: nn.Module, target: Path) -> None:
-    """Write int8 as int8, everything else as it is, a static layer's range as `.range`."""
+    """Write int8 as int8, everything else as it is, a static layer's range as `.range`.
+
+    How activations are quantized, the same in all Linears, goes into the file's metadata.
+    """
     tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
+    how: Activations | None = None
     for name, layer in layers(module, Int8Linear).items():
         assert isinstance(layer, Int8Linear)
+        assert how in (None, layer.how)
+        how = layer.how
         if layer.span is not None:
             tensors[f"{name}.range"] = torch.tensor(layer.span, dtype=torch.float64)
-    save_file(tensors, target)
+    # One entry, because safetensors writes several in an order that changes from run to run.
+    metadata = {"activations": json.dumps(asdict(how))} if how else None
+    save_file(tensors, target, metadata)
 
 
-def load(architecture: nn.Module, source: Path, how: Activations) -> nn.Module:
+def load(architecture: nn.Module, source: Path) -> nn.Module:
     """Fill `architecture` (an FP32 module with any weights) from what `save` wrote.
 
     Raises:
-        UserError: the file belongs to another architecture.
+        UserError: the file belongs to another architecture, or does not say how to quantize.
     """
+    with safe_open(source, "pt") as file:
+        stored = (file.metadata() or {}).get("activations")
+    how = Activations(**json.loads(stored)) if stored else None
     tensors = load_file(source)
     for name, child in {
         **layers(architecture, nn.Linear),
@@ -172,6 +186,11 @@ def load(architecture: nn.Module, source: Path, how: Activations) -> nn.Module:
         if isinstance(child, nn.Embedding):
             architecture.set_submodule(name, Int8Embedding(weight, scale))
             continue
+        if how is None:
+            raise UserError(
+                f"{source} does not say how its activations are quantized, so an earlier version "
+                "wrote it; run 'dvc repro' to build it anew"
+            )
         span = tensors.pop(f"{name}.range", None)
         ends = None if span is None else Range(*span.tolist())
         bias = tensors.pop(f"{name}.bias")

@@ -1,4 +1,4 @@
-"""ONNX Runtime's dynamic quantization: export, proof that the export is right, quantize, run.
+"""ONNX Runtime's dynamic quantization: export, proof that the export is right, quantize, sessions.
 
 Activations become uint8, one scale per batch, found at run time. Weights of Linear layers become
 int8 (symmetric) or uint8 (affine). Embeddings, if quantized, are uint8 with one scale per table:
@@ -8,8 +8,6 @@ two activations, LayerNorm, softmax and GELU stay in FP32.
 
 import logging
 import platform
-import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +23,9 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
 from stages.measure.environment import instruction_set
-from stages.models.artifact import read_manifest, read_recipe
+from stages.models.artifact import read_recipe
 from stages.models.classifier import load_checkpoint, predictor, write_onnx
+from stages.models.onnx_artifact import MODEL
 from stages.models.quantizers import check_finite
 from stages.models.tokens import Batch, Predict, encode, load_tokenizer, pad
 from stages.plumbing.command import UserError
@@ -34,9 +33,6 @@ from stages.plumbing.command import UserError
 if TYPE_CHECKING:
     from stages.variants import Source
 
-MODEL = "model.onnx"
-INTEGER_OPS = ("MatMulInteger", "DynamicQuantizeMatMul", "QGemm", "QAttention")
-SUFFIXES = ("_quantized", "_scale", "_zero_point")  # that quantize_dynamic appends to a name
 TOLERANCE = 1e-3  # of a logit; exports that are right differ by less than 1e-5
 PROBE_ROWS, PROBE_BATCH, PROBE_ALONE = 32, 8, 4
 
@@ -202,49 +198,3 @@ def session_predictor(running: onnxruntime.InferenceSession) -> Predict:
         return logits
 
     return predict
-
-
-def load(artifact: Path, weights: Weights) -> Predict:
-    running = session(artifact / MODEL)
-    facts = running.get_modelmeta().custom_metadata_map
-    if facts["reduce_range"] == "false" and overflows(weights):
-        manifest = read_manifest(artifact)
-        task, seed = manifest.recipe.task, manifest.recipe.seed
-        fixed = manifest.parameters.get("reduce_range") is False
-        print(
-            f"{manifest.variant} of {task} has 8-bit weights, which overflow on this CPU without "
-            f"VNNI, so its answers differ from those of other CPUs; "
-            f"{'set reduce_range to auto in params.yaml' if fixed else 'rebuild it here'} with "
-            f"'dvc repro -f -s quantize@{task}-{seed}-{manifest.variant}'",
-            file=sys.stderr,
-        )
-    return session_predictor(running)
-
-
-def count_quantized(artifact: Path) -> int:
-    """Integer products, and look-ups in 8-bit tables."""
-    graph = onnx.load(artifact / MODEL).graph
-    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    eight = (TensorProto.INT8, TensorProto.UINT8)
-    return sum(
-        node.op_type in INTEGER_OPS
-        or (node.op_type == "Gather" and kinds.get(node.input[0]) in eight)
-        for node in graph.node
-    )
-
-
-def tensor_bytes(artifact: Path) -> dict[str, int]:
-    """Tensor name, as in the FP32 model -> bytes of its values, scales and zero points."""
-    sizes: dict[str, int] = {}
-    stored = {tensor.name: tensor for tensor in onnx.load(artifact / MODEL).graph.initializer}
-    for name, tensor in stored.items():
-        for suffix in SUFFIXES:
-            if f"{name.removesuffix(suffix)}_quantized" in stored:
-                name = name.removesuffix(suffix)
-        sizes[name] = sizes.get(name, 0) + numpy_helper.to_array(tensor).nbytes
-    return sizes
-
-
-def export(artifact: Path, folder: Path) -> list[str]:
-    shutil.copyfile(artifact / MODEL, folder / MODEL)
-    return [MODEL]

@@ -1,6 +1,5 @@
 """Which layers suffer from int8? Groups of layers, quantized one group at a time."""
 
-import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -8,38 +7,15 @@ import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
-from stages.measure.accuracy import METRICS
+from stages.measure.accuracy import METRICS, answers
 from stages.measure.budget import Candidate, next_to_try, ranking
 from stages.measure.statistics import paired_drop_interval
 from stages.models.classifier import predictor
-from stages.models.int8 import quantize_layers
+from stages.models.layer_groups import groups_of, quantize_except
 from stages.models.quantizers import Activations, Range
 from stages.models.tokens import Batch, predict_all
 
 RESAMPLES, CONFIDENCE = 2000, 0.95
-
-
-def group_of(layer: str) -> str:
-    """`embeddings`, `layer 3 attention`, `layer 3 ffn in`, `layer 3 ffn out` or `head`."""
-    words = layer.split(".")
-    if "embeddings" in words or "word_embedding" in words:
-        return "embeddings"
-    number = next((word for word in words if word.isdigit()), None)
-    if number is None:
-        return "head"
-    if {"attention", "rel_attn"} & set(words):
-        return f"layer {number} attention"
-    widens = {"intermediate", "lin1", "layer_1"} & set(words)
-    return f"layer {number} ffn {'in' if widens else 'out'}"
-
-
-def groups_of(module: nn.Module) -> dict[str, frozenset[str]]:
-    """Group -> names of its Linear and Embedding layers, in the order of the network."""
-    found: dict[str, set[str]] = {}
-    for name, child in module.named_modules():
-        if isinstance(child, nn.Linear | nn.Embedding):
-            found.setdefault(group_of(name), set()).add(name)
-    return {group: frozenset(names) for group, names in found.items()}
 
 
 class PartlyQuantized:
@@ -57,16 +33,10 @@ class PartlyQuantized:
         self.groups = groups_of(module)
         self.rows = sum(len(positions) for positions, _ in self.work)
 
-    def build(self, kept: Iterable[str]) -> nn.Module:
-        """A copy in int8 but for the groups named in `kept`."""
-        names = frozenset().union(*(self.groups[group] for group in kept))
-        return quantize_layers(
-            copy.deepcopy(self.module), self.how, embeddings=True, keep=names, ranges=self.ranges
-        )
-
     def logits(self, kept: Iterable[str]) -> np.ndarray:
         """Shape (rows, labels), in the order of the rows."""
-        return predict_all(predictor(self.build(kept)), self.work, self.rows)
+        module = quantize_except(kept, self.module, self.how, self.ranges)
+        return predict_all(predictor(module), self.work, self.rows)
 
 
 def search(
@@ -82,7 +52,7 @@ def search(
         candidates with their paired drop in points of `metric`.
     """
     reference = partly.logits(partly.groups)
-    before = reference.argmax(axis=1)
+    before = answers(reference)
 
     def drop(after: np.ndarray) -> float:
         return 100 * (METRICS[metric](labels, before) - METRICS[metric](labels, after))
@@ -91,14 +61,11 @@ def search(
     for group in tqdm(partly.groups, "sensitivity"):
         logits = partly.logits(set(partly.groups) - {group})
         distances[group] = float(((logits - reference) ** 2).mean() ** 0.5)
-        drops[group] = drop(logits.argmax(axis=1))
+        drops[group] = drop(answers(logits))
     tried: list[Candidate] = []
     while (kept := next_to_try(ranking(distances), tried, max_drop_points)) is not None:
-        after = partly.logits(kept).argmax(axis=1)
-        classes = reference.shape[1]
-        spread = paired_drop_interval(
-            metric, labels, [before], [after], classes, RESAMPLES, CONFIDENCE
-        )
+        after = answers(partly.logits(kept))
+        spread = paired_drop_interval(metric, labels, [before], [after], RESAMPLES, CONFIDENCE)
         tried.append(Candidate(kept, drop(after), spread.high))
         print(f"{len(kept)} groups in fp32: a drop of at most {spread.high:.2f} points")
     columns = {"group": list(distances), "rms_logit_difference": list(distances.values())}

@@ -68,14 +68,14 @@ def save(module: nn.Module, target: Path) -> None:
     tensors: dict[str, Tensor] = {}
     linears = quantized_linears(module)
     for name, linear in linears.items():
-        weight = linear.weight()
+        weight, bias = linear._weight_bias()  # each call unpacks both
         if weight.dtype == torch.qint8:
             tensors[f"{name}.weight"] = weight.int_repr()
             tensors[f"{name}.weight_scale"] = scales(weight)
         else:  # torch keeps float16 values in float32
             tensors[f"{name}.weight"] = weight.half()
-        if linear.bias() is not None:
-            tensors[f"{name}.bias"] = linear.bias()
+        if bias is not None:
+            tensors[f"{name}.bias"] = bias
     for name, value in module.state_dict().items():
         if not belongs_to(name, linears) and isinstance(value, Tensor):
             tensors[name] = value.contiguous()
@@ -89,10 +89,22 @@ def scales(weight: Tensor) -> Tensor:
     return weight.q_per_channel_scales().double()
 
 
-def load(architecture: nn.Module, source: Path, weights: str) -> nn.Module:
-    """Fill `architecture` (an FP32 module with any weights) from what `save` wrote."""
-    module = quantize_linears(architecture, weights)
+def saved_as(tensors: dict[str, Tensor]) -> str:
+    """The key of CONFIGS for what `save` wrote: only int8 weights have scales."""
+    scale = next((value for name, value in tensors.items() if name.endswith("_scale")), None)
+    if scale is None:
+        return "float16"
+    return "per_channel" if scale.ndim else "per_tensor"
+
+
+def load(architecture: nn.Module, source: Path) -> nn.Module:
+    """Fill `architecture` (an FP32 module with any weights) from what `save` wrote.
+
+    Raises:
+        UserError: the file belongs to another architecture.
+    """
     tensors = load_file(source)
+    module = quantize_linears(architecture, saved_as(tensors))
     linears = quantized_linears(module)
     state = module.state_dict()
     others = {name for name in state if not belongs_to(name, linears)}
@@ -141,10 +153,9 @@ class OnnxDynamicLinear(nn.Module):
 
     def __init__(self, linear: QuantizedLinear) -> None:
         super().__init__()
-        weight = linear.weight()
+        weight, bias = linear._weight_bias()
         self.register_buffer("weight_scale", scales(weight).float())
         self.register_buffer("weight", weight.int_repr().t().contiguous())
-        bias = linear.bias()
         none = torch.zeros(weight.shape[0])
         self.register_buffer("bias", none if bias is None else bias.detach())
 
@@ -163,18 +174,16 @@ class OnnxDynamicLinear(nn.Module):
 
 
 def with_onnx_linears(module: nn.Module) -> nn.Module:
-    """Replace the int8 Linears in place by their ONNX form."""
+    """Replace the quantized Linears in place by ones that ONNX knows, with the same weights."""
     for name, linear in quantized_linears(module).items():
-        module.set_submodule(name, OnnxDynamicLinear(linear))
+        int8 = linear.weight().dtype == torch.qint8
+        module.set_submodule(name, OnnxDynamicLinear(linear) if int8 else float_linear(linear))
     return module
 
 
-def with_float_linears(module: nn.Module) -> nn.Module:
-    """Replace the float16 Linears in place by FP32 ones of the same values, for ONNX."""
-    for name, linear in quantized_linears(module).items():
-        plain = nn.Linear(linear.in_features, linear.out_features, linear.bias() is not None)
-        plain.load_state_dict(
-            {"weight": linear.weight()} | ({} if linear.bias() is None else {"bias": linear.bias()})
-        )
-        module.set_submodule(name, plain)
-    return module
+def float_linear(linear: QuantizedLinear) -> nn.Linear:
+    """In FP32, with the values of float16 weights."""
+    weight, bias = linear._weight_bias()
+    plain = nn.Linear(linear.in_features, linear.out_features, bias is not None)
+    plain.load_state_dict({"weight": weight} | ({} if bias is None else {"bias": bias}))
+    return plain

@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from stages import tasks, variants
+from stages import variants
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 from stages.sources.csv_file import CsvFile
+from stages.tasks import Dataset, dataset
 
 PARAMS_FILE = Path("params.yaml")
 AUTO = "auto"  # export.variant: let the comparison decide
@@ -93,13 +94,13 @@ class Params(Section):
     compare: Compare
     export: Export
 
-    def dataset(self, task: str) -> tasks.Dataset:
+    def dataset(self, task: str) -> Dataset:
         """Where a task's rows come from.
 
         Raises:
             UserError: there is no such task.
         """
-        return tasks.dataset(task, {name: file.dataset for name, file in self.csv.items()})
+        return dataset(task, {name: file.dataset for name, file in self.csv.items()})
 
     def recipe(self, task: str) -> TaskRecipe:
         """The recipe of one task.

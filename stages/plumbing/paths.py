@@ -33,6 +33,10 @@ def dataset(task: str) -> Path:
     return METRICS / task / "dataset.json"
 
 
+def fingerprint(task: str) -> Path:
+    return METRICS / task / "fingerprint.json"
+
+
 def metric(task: str, kind: str, name: str) -> Path:
     """`kind` is finetune (of a seed), size, latency or compare (of a variant)."""
     return METRICS / task / kind / f"{name}.json"

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from stages import tasks
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.params import load_params
@@ -20,10 +19,11 @@ def repro() -> None:
     missing = [
         name
         for name in params.tasks
-        if not paths.split(name, "validation").exists()
-        and not tasks.get(name).reachable(params.download_glue)
+        if name.split("__")[0] not in params.csv
+        and not paths.split(name, "validation").exists()
+        and not params.dataset(name).reachable(params.download_glue)
     ]
-    if missing:
+    if missing == params.tasks:
         apply_preset(OFFLINE)
         print(
             f"{', '.join(missing)} cannot be had: no mirror (GLUE_MIRROR), no hub, no official "
@@ -37,9 +37,10 @@ def repro() -> None:
     code = subprocess.run(command, env=os.environ | {"PATH": search}).returncode
     if code:
         raise SystemExit(code)
-    for name in load_params().tasks:
+    for file in [paths.REPORTS / name / "compare.md" for name in load_params().tasks]:
         print()
-        print((paths.REPORTS / name / "compare.md").read_text(encoding="utf-8"))
+        print(file.read_text(encoding="utf-8"))
+    print((paths.REPORTS / "summary.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,30 @@
 """GLUE data from a mirror folder, the hub's parquet files, or the official download site."""
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import shutil
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
-from stages.sources import Unavailable, cache_folder
-from stages.sources.http import answers, download, hub
-from stages.tasks import Fetched, Settings
+from stages.sources import Unavailable, cache_folder, first_available, hub_parquet
+from stages.sources.glue_tsv import Layout, Parsed, read_folder
+from stages.sources.http import answers, download
+from stages.sources.hub_parquet import HubFiles, discarded_if_wrong
+from stages.tasks import Dataset, Fetched, Settings, Task
 
 HUB_DATASET = "nyu-mll/glue"
+SITE = "https://dl.fbaipublicfiles.com/glue/data"
+SPLITS = {"train": "train", "validation": "validation", "test": "test"}
+
+Check = Callable[[Mapping[str, pd.DataFrame], Settings], None]
 
 
 @dataclass(frozen=True)
@@ -23,58 +33,87 @@ class GlueFiles:
 
     Attributes:
         folder: name below a mirror, as the tutorial's download script leaves it.
-        hub_config: folder name in the hub's data set.
-        hub_splits: our split name -> the hub's.
-        columns: the hub's column name -> ours.
-        site: file name -> address on the official site, all in the layout that `parse` reads.
-        parse: reads a folder into splits and the names of the files read; raises `Unavailable` if
-            it holds none of the known layouts.
-        check: raises UserError if the splits are not what was published.
+        hub: the same on the hub.
+        site: file name -> address on the official site: one zip that holds `folder`, or files in
+            a layout that `parse` reads.
+        parse: reads a folder; raises `Unavailable` if it holds none of the known layouts.
     """
 
     folder: str
-    hub_config: str
-    hub_splits: dict[str, str]
-    columns: dict[str, str]
+    hub: HubFiles
     site: dict[str, str]
-    parse: Callable[[Path], tuple[dict[str, pd.DataFrame], list[str]]]
-    check: Callable[[dict[str, pd.DataFrame], Settings], None]
+    parse: Callable[[Path], Parsed]
 
 
-def fetch(files: GlueFiles, settings: Settings) -> Fetched:
+def hub_files(task: Task, splits: dict[str, str] = SPLITS) -> HubFiles:
+    """The hub names GLUE's configurations and text columns as our tasks do."""
+    columns = {"idx": "id", **{name: name for name in task.text_columns}, "label": "label"}
+    return HubFiles(HUB_DATASET, task.name, splits, columns)
+
+
+def zipped(
+    task: Task, folder: str, archive: str, layout: Layout, splits: dict[str, str] = SPLITS
+) -> GlueFiles:
+    """A task whose official download is a zip of the folder that a mirror holds.
+
+    Args:
+        splits: our split name -> the hub's.
+    """
+    site = {archive: f"{SITE}/{archive}"}
+    return GlueFiles(folder, hub_files(task, splits), site, partial(read_folder, task, layout))
+
+
+def dataset(
+    task: Task,
+    files: GlueFiles,
+    published: dict[str, tuple[int, ...]],
+    tolerance: float = 0.0,
+) -> Dataset:
+    """A task with these sources; see `Dataset` for the rest."""
+    made = Dataset(
+        task,
+        fetch=lambda settings: fetch(files, settings, made.check),
+        reachable=partial(reachable, files),
+        published=published,
+        tolerance=tolerance,
+    )
+    return made
+
+
+def fetch(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
     """Try the sources in the order of `settings.sources`.
+
+    Args:
+        check: raises UserError if splits are not what was published; a download that fails it is
+            not kept.
 
     Raises:
         UserError: a source was reached but its data are wrong, or no source could be reached.
     """
-    sources = {"mirror": from_mirror, "hub": from_hub, "site": from_site}
-    reasons = []
-    for name in settings.sources:
-        try:
-            return sources[name](files, settings)
-        except Unavailable as error:
-            reasons.append(f"{name} ({error})")
-    raise UserError(
-        f"no source of {files.folder} could be reached: {'; '.join(reasons)}. Three ways out: set "
-        f"GLUE_MIRROR to a folder that holds {files.folder}/, run where the hub or the official "
-        "site can be reached, or take the embedded task with 'tasks: [movie_reviews]' in "
-        "params.yaml"
+    sources = {
+        "mirror": lambda: from_mirror(files, settings),
+        "hub": lambda: from_hub(files, settings, check),
+        "site": lambda: from_site(files, settings, check),
+    }
+    return first_available(
+        files.folder,
+        sources,
+        settings.sources,
+        f"Three ways out: set GLUE_MIRROR to a folder that holds {files.folder}/, run where the "
+        "hub or the official site can be reached, or take the embedded task with "
+        "'tasks: [movie_reviews]' in params.yaml",
     )
 
 
 def reachable(files: GlueFiles, settings: Settings) -> bool:
     """Whether `fetch` has a chance; asks each source for a sign of life, downloads nothing."""
+    site = site_files(files)
     signs = {
         "mirror": lambda: bool(mirror_folder(settings)),
-        "hub": lambda: not hub_is_off() and is_there(hub_files(files)),
-        "site": lambda: is_there(site_files(files)),
+        "hub": lambda: hub_parquet.reachable(files.hub),
+        "site": lambda: all(path.exists() for path in site) or answers(next(iter(site.values()))),
     }
     return any(signs[name]() for name in settings.sources)
-
-
-def is_there(wanted: dict[Path, str]) -> bool:
-    """Everything was downloaded before, or the first address answers."""
-    return all(path.exists() for path in wanted) or answers(next(iter(wanted.values())))
 
 
 def mirror_folder(settings: Settings) -> str:
@@ -92,7 +131,15 @@ def from_mirror(files: GlueFiles, settings: Settings) -> Fetched:
             "download_glue.mirror) to a folder that holds the GLUE data, or leave it unset"
         )
     folder = folder / files.folder if (folder / files.folder).is_dir() else folder
-    return parsed(files, folder, "mirror")
+    parsed = parse(files, folder, "mirror")
+    checksums = {name: sha256(folder / name) for name in parsed.files}
+    return Fetched(parsed.splits, "mirror", checksums, left_out=parsed.left_out)
+
+
+def from_hub(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
+    with hub_parquet.downloaded(files.hub) as (splits, checksums):
+        check(splits, settings)
+    return Fetched(splits, "hub", checksums)
 
 
 def site_files(files: GlueFiles) -> dict[Path, str]:
@@ -100,75 +147,40 @@ def site_files(files: GlueFiles) -> dict[Path, str]:
     return {folder / name: url for name, url in files.site.items()}
 
 
-def from_site(files: GlueFiles, settings: Settings) -> Fetched:
+def from_site(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
     wanted = site_files(files)
     for path, url in wanted.items():
         download(url, path)
-    with discarded_if_wrong(wanted):
-        fetched = parsed(files, next(iter(wanted)).parent, "site")
-        files.check(fetched.splits, settings)
-    return fetched
+    first = next(iter(wanted))
+    with discarded_if_wrong(wanted), tempfile.TemporaryDirectory(dir=first.parent) as temporary:
+        folder = first.parent
+        if first.suffix == ".zip":
+            folder = Path(temporary)
+            unpack(first, files.folder, folder)
+        parsed = parse(files, folder, "site")
+        check(parsed.splits, settings)
+        checksums = {path.name: sha256(path) for path in wanted}
+    return Fetched(parsed.splits, "site", checksums, left_out=parsed.left_out)
 
 
-def parsed(files: GlueFiles, folder: Path, source: str) -> Fetched:
-    try:
-        splits, read = files.parse(folder)
-    except Unavailable as error:
-        raise UserError(f"{source} of {files.folder}: {error}") from None
-    return Fetched(splits, source, {name: sha256(folder / name) for name in read})
+def unpack(archive: Path, inside: str, folder: Path) -> None:
+    """Copy the .tsv files that lie directly in the archive's folder `inside` into `folder`.
 
-
-def hub_is_off() -> bool:
-    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
-
-
-def hub_files(files: GlueFiles) -> dict[Path, str]:
-    folder = cache_folder() / "glue" / "hub" / files.hub_config
-    address = f"{hub()}/datasets/{HUB_DATASET}/resolve/main/{files.hub_config}"
-    return {
-        folder / f"{split}.parquet": f"{address}/{split}-00000-of-00001.parquet"
-        for split in files.hub_splits.values()
-    }
-
-
-def from_hub(files: GlueFiles, settings: Settings) -> Fetched:
-    wanted = hub_files(files)
-    if hub_is_off() and not all(path.exists() for path in wanted):
-        raise Unavailable("HF_HUB_OFFLINE is set")
-    for path, url in wanted.items():
-        download(url, path, token=os.environ.get("HF_TOKEN", ""))
-    with discarded_if_wrong(wanted):
-        splits = {
-            ours: read_hub_file(files, path)
-            for ours, path in zip(files.hub_splits, wanted, strict=True)
-        }
-        files.check(splits, settings)
-    return Fetched(splits, "hub", {path.name: sha256(path) for path in wanted})
-
-
-def read_hub_file(files: GlueFiles, path: Path) -> pd.DataFrame:
-    name = f"the hub's {files.hub_config}/{path.name}"
-    try:
-        frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise UserError(f"{name} is not a readable parquet file ({error})") from None
-    missing = set(files.columns) - set(frame.columns)
-    if missing:
-        raise UserError(f"{name} lacks {sorted(missing)}; it has {list(frame.columns)}")
-    frame = frame.rename(columns=files.columns)[list(files.columns.values())]
-    return frame.astype({"id": str})
-
-
-@contextmanager
-def discarded_if_wrong(wanted: dict[Path, str]) -> Iterator[None]:
-    """What was downloaded but is no good must not be taken from the cache the next time.
-
-    Raises:
-        UserError: with the remedy added.
+    Their paths are not followed, so that no member can be written anywhere else.
     """
     try:
-        yield
-    except UserError as error:
-        for path in wanted:
-            path.unlink(missing_ok=True)
-        raise UserError(f"{error}. The download was removed, run again to get it anew") from None
+        with zipfile.ZipFile(archive) as members:
+            for name in members.namelist():
+                parent, _, base = name.rpartition("/")
+                if parent == inside and base.endswith(".tsv"):
+                    with members.open(name) as source, (folder / base).open("wb") as target:
+                        shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise UserError(f"{archive.name} is not a readable zip ({error})") from None
+
+
+def parse(files: GlueFiles, folder: Path, source: str) -> Parsed:
+    try:
+        return files.parse(folder)
+    except Unavailable as error:
+        raise UserError(f"{source} of {files.folder}: {error}") from None

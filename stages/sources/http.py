@@ -13,6 +13,14 @@ from stages.sources import Unavailable
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 4, 30, 3
 
 
+class HttpError(Unavailable):
+    """The server answered, but with an error."""
+
+    def __init__(self, url: str, status: int) -> None:
+        super().__init__(f"{host(url)}: HTTP {status} for {url}")
+        self.status = status
+
+
 def download(url: str, target: Path, pinned_sha256: str = "", token: str = "") -> Path:
     """Fetch `url` into `target`, continuing `target.partial` where an earlier try broke off.
 
@@ -56,7 +64,7 @@ def fetch_rest(url: str, target: Path, token: str) -> bool:
             partial.unlink()
             return False
         if reply.status_code >= 400:
-            raise Unavailable(f"{host(url)}: HTTP {reply.status_code} for {url}")
+            raise HttpError(url, reply.status_code)
         resumed = reply.status_code == 206
         have = have if resumed else 0
         missing = int(reply.headers.get("Content-Length", -1))

@@ -86,7 +86,7 @@ class Fetched:
         left_out: rows that could not be used, by reason.
     """
 
-    splits: dict[str, Split]
+    splits: Mapping[str, Split]
     source: str
     sha256: dict[str, str]
     labels: tuple[str, ...] = ()
@@ -102,6 +102,8 @@ class Dataset:
         reachable: a quick look whether `fetch` has a chance.
         published: split -> rows per label, or (rows,) where only their sum is known; checked after
             `fetch` unless `download_glue.counts` is `any`.
+        tolerance: share of a split's rows by which it may differ from `published`, where several
+            versions of the files are about.
         files: the user's own files that `fetch` would read, so that a change of them is noticed.
     """
 
@@ -109,23 +111,30 @@ class Dataset:
     fetch: Callable[[Settings], Fetched]
     reachable: Callable[[Settings], bool]
     published: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    tolerance: float = 0.0
     files: Callable[[Settings], list[Path]] = lambda settings: []
 
     def check(self, splits: Mapping[str, pd.DataFrame], settings: Settings) -> None:
         """Raises UserError if a split is empty, of one class, or not what was published."""
         for name, rows in splits.items():
             published = self.published.get(name, ()) if settings.counts == "published" else ()
-            check_counts(self.task, name, Counter(rows["label"].tolist()), published)
+            counts = Counter(rows["label"].tolist())
+            check_counts(self.task, name, counts, published, self.tolerance)
 
 
 def check_counts(
-    task: Task, name: str, counts: Mapping[float, int], published: tuple[int, ...] = ()
+    task: Task,
+    name: str,
+    counts: Mapping[float, int],
+    published: tuple[int, ...] = (),
+    tolerance: float = 0.0,
 ) -> None:
     """Refuse what training or scoring would silently make nonsense of.
 
     Args:
         counts: label -> rows.
         published: as in `Dataset`.
+        tolerance: as in `Dataset`; for the sum of the rows.
 
     Raises:
         UserError: no rows, a label outside the task's range, one class only, other counts than
@@ -139,7 +148,7 @@ def check_counts(
         "the file is another version or was cut off; get it anew, or accept it with "
         "'download_glue.counts: any' in params.yaml"
     )
-    if published and rows != sum(published):
+    if published and abs(rows - sum(published)) > tolerance * sum(published):
         raise UserError(f"{where} has {rows} rows, published are {sum(published)}; {remedy}")
     if name.startswith("test") and set(counts) == {UNLABELLED}:
         return
@@ -162,6 +171,11 @@ def check_counts(
             f"{where} has {dict(zip(task.labels, found, strict=True))} rows, published are "
             f"{dict(zip(task.labels, published, strict=True))}; {remedy}"
         )
+
+
+def prefix_of(split: str) -> str:
+    """What a metric's key begins with: nothing on validation, which decides, else the split."""
+    return "" if split == "validation" else f"{split}_"
 
 
 def names() -> list[str]:

@@ -29,7 +29,8 @@ class Source:
         task: whose rows these are.
         checkpoint: the fine-tuned FP32 model as transformers saves it, with `recipe.json`.
         train: parquet of the training split, the only rows that calibration may see.
-        calibration: what the variant's own `calibrate` wrote; empty for a variant without one.
+        calibration: folder with what the variant's own `calibrate` wrote; for a variant without
+            one it holds nothing.txt, a line that says so.
     """
 
     task: "Task"

@@ -8,19 +8,15 @@ budget. The decision itself is stages/measure/budget.py.
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from stages.models.artifact import WEIGHTS, read_manifest
-from stages.models.storage import tensor_bytes
-from stages.models.tokens import Predict
+from stages.models.artifact import WEIGHTS
+from stages.models.int8_artifact import count_quantized, export, load, tensor_bytes
 from stages.plumbing.files import read_json, write_json
 from stages.plumbing.section import Section
 from stages.variants import Source
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Params", "build", "calibrate", "count_quantized", "export", "load", "tensor_bytes"]
 
@@ -64,8 +60,8 @@ def calibrate(source: Source, folder: Path, params: Section) -> None:
 def build(source: Source, folder: Path, params: Section) -> None:
     from stages.models import int8
     from stages.models.classifier import load_checkpoint
+    from stages.models.layer_groups import quantize_except
     from stages.models.quantizers import Activations, Range
-    from stages.models.sensitivity import PartlyQuantized
 
     assert isinstance(params, Params)
     ranges = {k: Range(*ends) for k, ends in read_json(source.calibration / "ranges.json").items()}
@@ -73,31 +69,4 @@ def build(source: Source, folder: Path, params: Section) -> None:
         shutil.copyfile(source.calibration / name, folder / name)
     model, how = load_checkpoint(source.checkpoint), Activations("static", bits=params.bits)
     kept = read_json(folder / "decision.json")["kept"]
-    int8.save(PartlyQuantized(model, how, ranges, []).build(kept), folder / WEIGHTS)
-
-
-def module(artifact: Path) -> "nn.Module":
-    from stages.models import int8
-    from stages.models.classifier import without_weights
-    from stages.models.quantizers import Activations
-
-    how = Activations("static", bits=read_manifest(artifact).parameters["bits"])
-    return int8.load(without_weights(artifact), artifact / WEIGHTS, how)
-
-
-def load(artifact: Path) -> Predict:
-    from stages.models.classifier import predictor
-
-    return predictor(module(artifact))
-
-
-def count_quantized(artifact: Path) -> int:
-    from stages.models.int8 import count
-
-    return count(module(artifact))
-
-
-def export(artifact: Path, folder: Path) -> list[str]:
-    from stages.models.onnx_int8 import export_int8
-
-    return export_int8(module(artifact), read_manifest(artifact).recipe.inputs, folder)
+    int8.save(quantize_except(kept, model, how, ranges), folder / WEIGHTS)

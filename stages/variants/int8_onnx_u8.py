@@ -7,7 +7,7 @@ with VNNI they are slower than int8_onnx, whose instruction they cannot use.
 from pathlib import Path
 from typing import Literal
 
-from stages.models.tokens import Predict
+from stages.models.onnx_artifact import count_quantized, export, load, tensor_bytes
 from stages.plumbing.section import Section
 from stages.variants import Source
 
@@ -24,27 +24,3 @@ def build(source: Source, folder: Path, params: Section) -> None:
     from stages.models import onnx_runtime
 
     onnx_runtime.build(source, folder, "uint8", **params.model_dump())
-
-
-def load(artifact: Path) -> Predict:
-    from stages.models import onnx_runtime
-
-    return onnx_runtime.load(artifact, "uint8")
-
-
-def count_quantized(artifact: Path) -> int:
-    from stages.models import onnx_runtime
-
-    return onnx_runtime.count_quantized(artifact)
-
-
-def tensor_bytes(artifact: Path) -> dict[str, int]:
-    from stages.models import onnx_runtime
-
-    return onnx_runtime.tensor_bytes(artifact)
-
-
-def export(artifact: Path, folder: Path) -> list[str]:
-    from stages.models import onnx_runtime
-
-    return onnx_runtime.export(artifact, folder)

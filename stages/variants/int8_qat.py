@@ -7,18 +7,14 @@ the small model is to give fp32's answers.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from stages.models.artifact import WEIGHTS, read_manifest, read_recipe
-from stages.models.storage import tensor_bytes
-from stages.models.tokens import Predict
+from stages.models.artifact import WEIGHTS, read_recipe
+from stages.models.int8_artifact import count_quantized, export, load, tensor_bytes
 from stages.plumbing.section import Section
 from stages.variants import Source
-
-if TYPE_CHECKING:
-    from torch import nn
 
 __all__ = ["Params", "build", "calibrate", "count_quantized", "export", "load", "tensor_bytes"]
 
@@ -79,30 +75,3 @@ def build(source: Source, folder: Path, params: Section) -> None:
     assert isinstance(params, Params)
     state = load_file(source.calibration / WEIGHTS)
     int8.save(convert(without_weights(folder), state, params.bits), folder / WEIGHTS)
-
-
-def module(artifact: Path) -> "nn.Module":
-    from stages.models import int8
-    from stages.models.classifier import without_weights
-    from stages.models.quantizers import Activations
-
-    how = Activations("static", bits=read_manifest(artifact).parameters["bits"])
-    return int8.load(without_weights(artifact), artifact / WEIGHTS, how)
-
-
-def load(artifact: Path) -> Predict:
-    from stages.models.classifier import predictor
-
-    return predictor(module(artifact))
-
-
-def count_quantized(artifact: Path) -> int:
-    from stages.models.int8 import count
-
-    return count(module(artifact))
-
-
-def export(artifact: Path, folder: Path) -> list[str]:
-    from stages.models.onnx_int8 import export_int8
-
-    return export_int8(module(artifact), read_manifest(artifact).recipe.inputs, folder)

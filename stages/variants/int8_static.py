@@ -6,21 +6,14 @@ fit all texts. Weights per channel, embeddings in int8.
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from stages.models.artifact import WEIGHTS, read_manifest
-from stages.models.storage import tensor_bytes
-from stages.models.tokens import Predict
+from stages.models.int8_artifact import count_quantized, export, load, quantize, tensor_bytes
 from stages.plumbing.files import read_json, write_json
 from stages.plumbing.section import Section
 from stages.variants import Source
-
-if TYPE_CHECKING:
-    from torch import nn
-
-    from stages.models.quantizers import Activations
 
 __all__ = ["Params", "build", "calibrate", "count_quantized", "export", "load", "tensor_bytes"]
 
@@ -49,46 +42,11 @@ def calibrate(source: Source, folder: Path, params: Section) -> None:
     write_json(folder / "rows.json", rows["id"].tolist())
 
 
-def activations(params: Params) -> "Activations":
-    from stages.models.quantizers import Activations
-
-    return Activations("static", bits=params.bits)
-
-
 def build(source: Source, folder: Path, params: Section) -> None:
-    from stages.models import int8
-    from stages.models.classifier import load_checkpoint
-    from stages.models.quantizers import Range
+    from stages.models.quantizers import Activations, Range
 
     assert isinstance(params, Params)
     ranges = {k: Range(*ends) for k, ends in read_json(source.calibration / "ranges.json").items()}
     shutil.copyfile(source.calibration / "rows.json", folder / "calibration_rows.json")
-    model = load_checkpoint(source.checkpoint)
-    int8.quantize_layers(model, activations(params), embeddings=True, ranges=ranges)
-    int8.save(model, folder / WEIGHTS)
-
-
-def module(artifact: Path) -> "nn.Module":
-    from stages.models import int8
-    from stages.models.classifier import without_weights
-
-    params = Params(**read_manifest(artifact).parameters)
-    return int8.load(without_weights(artifact), artifact / WEIGHTS, activations(params))
-
-
-def load(artifact: Path) -> Predict:
-    from stages.models.classifier import predictor
-
-    return predictor(module(artifact))
-
-
-def count_quantized(artifact: Path) -> int:
-    from stages.models.int8 import count
-
-    return count(module(artifact))
-
-
-def export(artifact: Path, folder: Path) -> list[str]:
-    from stages.models.onnx_int8 import export_int8
-
-    return export_int8(module(artifact), read_manifest(artifact).recipe.inputs, folder)
+    how = Activations("static", bits=params.bits)
+    quantize(source.checkpoint, folder, how, embeddings=True, ranges=ranges)

@@ -94,6 +94,39 @@ def test_outliers_are_cut_where_that_costs_less_than_coarser_steps(bulk: int, cu
         assert found.high > 9
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_an_outlier_on_one_side_is_cut_on_that_side(sign: int) -> None:
+    """Of N even values in -1..1 and one at 50, n steps up to h cost N ((h + 1) / n)^2 / 12."""
+    bulk = np.linspace(-1, 1, 1_000_001)
+    values = sign * np.append(bulk, 50.0)
+    found = mse_range(*histogram(values), STEPS)
+    own, other = (found.high, found.low) if sign > 0 else (-found.low, -found.high)
+    weight = len(bulk) / (12 * STEPS**2)
+    best = (50 - weight) / (1 + weight)  # where that, and (50 - h)^2 for the outlier, is least
+    assert own == pytest.approx(best, rel=0.03)
+    assert other == pytest.approx(-1, abs=0.05)
+    whole = Range(float(values.min()), float(values.max()))
+    assert squared_error(values, found) < 0.2 * squared_error(values, whole)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_pair_of_ends_has_a_much_smaller_error(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    values = random.standard_t(3, size=20_000) + random.uniform(-3, 3)
+    counts, ends = histogram(values)
+    found = mse_range(counts, ends, STEPS)
+    shares = np.linspace(0.05, 1, 20)
+    others = [Range(ends.low * low, ends.high * high) for low in shares for high in shares]
+    least = min(squared_error(values, span) for span in others)
+    assert squared_error(values, found) <= 1.02 * least
+
+
+@pytest.mark.parametrize("values", [UNIFORM + 3, UNIFORM - 3], ids=["positive", "negative"])
+def test_a_range_on_one_side_of_zero_stays_there(values: np.ndarray) -> None:
+    found = mse_range(*histogram(values), STEPS)
+    assert found == pytest.approx(Range(float(values.min()), float(values.max())), abs=0.02)
+
+
 @pytest.mark.parametrize("value", [0.0, 2.5, -2.5])
 def test_a_constant_is_kept_exactly(value: float) -> None:
     values = np.full(100, value)

@@ -14,6 +14,7 @@ from stages.plumbing.command import UserError
 from stages.sources import Unavailable
 from stages.sources.http import download
 from tests.conftest import PUBLISHED
+from tests.glue_files import tables
 from tests.stand_in_hub import Server
 
 CONTENT = bytes(range(256)) * 1000
@@ -104,41 +105,42 @@ def hub(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serv
     return server
 
 
-FROM_HUB = SimpleNamespace(sources=["mirror", "hub"], mirror="")
+MRPC = tasks.dataset("mrpc", {})
+FROM_HUB = SimpleNamespace(sources=["mirror", "hub"], mirror="", counts="published")
 
 
 def test_mrpc_from_the_hub(hub: Server) -> None:
-    fetched = tasks.get("mrpc").fetch(FROM_HUB)
+    fetched = MRPC.fetch(FROM_HUB)
     assert fetched.source == "hub"
     for split, published in PUBLISHED.items():
-        rows = fetched.splits[split]
+        rows = tables(fetched)[split]
         assert list(rows.columns) == ["id", "sentence1", "sentence2", "label"]
         assert ((rows["label"] == 0).sum(), (rows["label"] == 1).sum()) == published
-    assert tasks.get("mrpc").reachable(FROM_HUB)
+    assert MRPC.reachable(FROM_HUB)
 
 
 def test_a_hub_file_that_is_no_parquet_is_refused_and_fetched_anew(hub: Server) -> None:
     path = "/datasets/nyu-mll/glue/resolve/main/mrpc/train-00000-of-00001.parquet"
     good, hub.files[path] = hub.files[path], b"<html>log in</html>"
     with pytest.raises(UserError, match=r"not a readable parquet.*removed, run again"):
-        tasks.get("mrpc").fetch(FROM_HUB)
+        MRPC.fetch(FROM_HUB)
     hub.files[path] = good
-    assert len(tasks.get("mrpc").fetch(FROM_HUB).splits["train"]) == 3668
+    assert len(tables(MRPC.fetch(FROM_HUB))["train"]) == 3668
 
 
 def test_offline_mode_is_respected(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
-        tasks.get("mrpc").fetch(FROM_HUB)
+        MRPC.fetch(FROM_HUB)
 
 
 def test_what_was_downloaded_before_needs_no_hub(
     hub: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks.get("mrpc").fetch(FROM_HUB)
+    MRPC.fetch(FROM_HUB)
     hub.files.clear()
-    assert tasks.get("mrpc").reachable(FROM_HUB)
-    assert len(tasks.get("mrpc").fetch(FROM_HUB).splits["test"]) == 1725
+    assert MRPC.reachable(FROM_HUB)
+    assert len(tables(MRPC.fetch(FROM_HUB))["test"]) == 1725
 
 
 def test_other_counts_than_published_are_not_kept_in_the_cache(hub: Server) -> None:
@@ -146,6 +148,6 @@ def test_other_counts_than_published_are_not_kept_in_the_cache(hub: Server) -> N
     validation = "/datasets/nyu-mll/glue/resolve/main/mrpc/validation-00000-of-00001.parquet"
     good, hub.files[path] = hub.files[path], hub.files[validation]
     with pytest.raises(UserError, match=r"published are .* removed, run again"):
-        tasks.get("mrpc").fetch(FROM_HUB)
+        MRPC.fetch(FROM_HUB)
     hub.files[path] = good
-    tasks.get("mrpc").fetch(FROM_HUB)
+    MRPC.fetch(FROM_HUB)

@@ -58,21 +58,32 @@ def imported_files(path: Path) -> set[str]:
     return files_of(names_in(ast.parse(path.read_text())))
 
 
-def imported_by(variant: str, functions: tuple[str, ...]) -> set[str]:
-    """Files that these functions of a variant import, and those that they call, and the module."""
-    tree = ast.parse((ROOT / "stages/variants" / f"{variant}.py").read_text())
+def used_by(file: str, functions: tuple[str, ...]) -> set[str]:
+    """The file, and all that these functions of it import, or those that they call.
+
+    What a variant takes by name from a stages/models/*_artifact.py is followed in the same way, so
+    that it needs what it calls there, and not all that others call there.
+    """
+    tree = ast.parse((ROOT / file).read_text())
     definitions = (ast.FunctionDef, ast.ClassDef)
     defined = {node.name: node for node in tree.body if isinstance(node, definitions)}
-    modules = set().union(*(names_in(n) for n in tree.body if not isinstance(n, definitions)))
-    queue, seen = list(functions), set[str]()
+    modules, origin = set[str](), dict[str, str]()
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).endswith("_artifact"):
+            path = f"{str(node.module).replace('.', '/')}.py"
+            origin |= {alias.name: path for alias in node.names}
+        elif not isinstance(node, definitions):
+            modules |= names_in(node)
+    queue, seen, used = list(functions), set[str](), {file}
     while queue:
         name = queue.pop()
-        if name in seen or name not in defined:
-            continue
+        if name not in seen and name in defined:
+            modules |= names_in(defined[name])
+            queue += [n.id for n in ast.walk(defined[name]) if isinstance(n, ast.Name)]
+        elif name not in seen and name in origin:
+            used |= used_by(origin[name], (name,))
         seen.add(name)
-        modules |= names_in(defined[name])
-        queue += [n.id for n in ast.walk(defined[name]) if isinstance(n, ast.Name)]
-    return files_of(modules)
+    return used | with_imports(sorted(files_of(modules)))
 
 
 def needed(stage: str, *others: str) -> set[str]:
@@ -121,7 +132,7 @@ def test_every_file_that_a_variant_imports_is_a_dep_of_the_stages_that_call_it(
             dep = dep.replace(placeholder, value)
         deps.append(dep)
     own = f"stages/variants/{variant}.py"
-    used = {own} | with_imports(sorted(imported_by(variant, CALLS[stage])))
+    used = used_by(own, CALLS[stage])
     missing = {
         file
         for file in used

@@ -18,26 +18,18 @@ from transformers import DistilBertConfig, DistilBertForSequenceClassification
 from stages import tasks, variants
 from stages.measure.exported import LOADERS
 from stages.measure.size import bytes_by_part
-from stages.models import onnx_runtime
-from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
+from stages.models import onnx_artifact, onnx_runtime
+from stages.models.artifact import RECIPE, Recipe
 from stages.models.classifier import load_checkpoint, predictor
-from stages.models.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
+from tests import building
+from tests.building import INPUTS, batch
 from tests.conftest import WORDS
 
-INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 NAMES = ("int8_onnx", "int8_onnx_u8")
 LINEARS = 14  # two layers of query, key, value, output, up, down; the pooler; the classifier
 Build = Callable[..., Path]
-
-
-def batch(rows: int = 5, length: int = 12) -> Batch:
-    """Rows of different lengths, padded."""
-    random = np.random.default_rng(0)
-    mask = (np.arange(length) < random.integers(3, length + 1, size=(rows, 1))).astype(np.int64)
-    ids = random.integers(5, 70, size=(rows, length)) * mask
-    return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
 
 
 def write_recipe(checkpoint: Path, inputs: list[str]) -> None:
@@ -84,13 +76,7 @@ def build(
     )
 
     def built(name: str, **settings: object) -> Path:
-        folder = tmp_path / f"artifact{next(numbers)}"
-        folder.mkdir()
-        copy_without_weights(source.checkpoint, folder)
-        params = variants.get(name).Params(**settings)
-        variants.get(name).build(source, folder, params)
-        write_manifest(folder, name, params.model_dump())
-        return folder
+        return building.build(name, source, tmp_path / f"artifact{next(numbers)}", **settings)
 
     return built
 
@@ -191,7 +177,7 @@ def test_the_file_holds_the_weights_that_were_asked_for(
     largest = {"int8_onnx": (127, 64), "int8_onnx_u8": (255, 127)}[name][reduce_range]
     assert len(linear_weights(artifact)) == LINEARS
     for weight in linear_weights(artifact):
-        q, scale, zero = (stored[f"{weight}{end}"] for end in onnx_runtime.SUFFIXES)
+        q, scale, zero = (stored[f"{weight}{end}"] for end in onnx_artifact.SUFFIXES)
         assert q.dtype == zero.dtype == (np.int8 if name == "int8_onnx" else np.uint8)
         assert np.abs(q.astype(int)).max() == largest
         assert scale.size == zero.size == (q.shape[1] if per_channel else 1)
@@ -327,7 +313,7 @@ def test_a_model_without_token_types_gives_the_same_bytes_twice(
 
 def test_parameters_are_validated_without_heavy_imports() -> None:
     heavy = "{'torch', 'onnx', 'onnxruntime', 'transformers', 'torchao'} & set(sys.modules)"
-    names = ", ".join((*NAMES, "torchao_int8"))
+    names = ", ".join(variants.names())
     code = f"import sys; from stages.variants import {names}; print(sorted({heavy}))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "[]", found.stderr

@@ -20,7 +20,7 @@ from stages import variants
 from stages.models.artifact import WEIGHTS
 from stages.models.calibration import padded
 from stages.models.classifier import load_checkpoint, predictor
-from stages.models.sensitivity import group_of, groups_of
+from stages.models.layer_groups import group_of, groups_of
 from stages.models.tokens import predict_all
 from stages.plumbing.files import read_json
 from stages.variants import Source

@@ -46,7 +46,7 @@ def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
         method="percentile", rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     ours = statistics.paired_drop_interval(
-        "accuracy", labels, [first], [second], classes=2, samples=10_000, confidence=0.95
+        "accuracy", labels, [first], [second], samples=10_000, confidence=0.95
     )
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
 
@@ -54,7 +54,7 @@ def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
 def test_identical_answers_have_no_drop_and_p_one() -> None:
     labels = np.array([0, 1] * 50)
     predicted = np.array([0, 1, 1, 1] * 25)
-    spread = statistics.paired_drop_interval("f1", labels, [predicted], [predicted], 2, 500, 0.95)
+    spread = statistics.paired_drop_interval("f1", labels, [predicted], [predicted], 500, 0.95)
     assert spread == Interval(0.0, 0.0)
     assert statistics.mcnemar(predicted == labels, predicted == labels) == 1.0
 
@@ -80,7 +80,7 @@ def test_the_interval_of_several_seeds_is_that_of_their_mean_drop() -> None:
         method="percentile", rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     found = statistics.paired_drop_interval(
-        "accuracy", labels, references, ours, classes=2, samples=10_000, confidence=0.95
+        "accuracy", labels, references, ours, samples=10_000, confidence=0.95
     )
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
 
@@ -88,8 +88,8 @@ def test_the_interval_of_several_seeds_is_that_of_their_mean_drop() -> None:
 def test_a_seed_counted_twice_proves_no_more_than_once() -> None:
     labels = np.random.default_rng(5).integers(2, size=200)
     first, second = flipped(labels, 0.1, 1), flipped(labels, 0.2, 2)
-    once = statistics.paired_drop_interval("f1", labels, [first], [second], 2, 1000, 0.95)
-    twice = statistics.paired_drop_interval("f1", labels, [first] * 2, [second] * 2, 2, 1000, 0.95)
+    once = statistics.paired_drop_interval("f1", labels, [first], [second], 1000, 0.95)
+    twice = statistics.paired_drop_interval("f1", labels, [first] * 2, [second] * 2, 1000, 0.95)
     assert (twice.low, twice.high) == pytest.approx((once.low, once.high))
 
 
@@ -97,7 +97,7 @@ def test_what_one_seed_loses_and_another_wins_cancels() -> None:
     labels = np.array([0, 1] * 100)
     good, bad = labels, flipped(labels, 0.2, 1)
     spread = statistics.paired_drop_interval(
-        "accuracy", labels, [good, bad], [bad, good], 2, 500, 0.95
+        "accuracy", labels, [good, bad], [bad, good], 500, 0.95
     )
     assert (spread.low, spread.high) == pytest.approx((0, 0))
 
@@ -158,21 +158,64 @@ def test_score_reports_metrics_loss_confusion_and_baseline() -> None:
     assert [result[f"true_{t}_predicted_{p}"] for t in (0, 1) for p in (0, 1)] == [1, 0, 1, 2]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert result["loss"] == pytest.approx(sklearn_metrics.log_loss(labels, probabilities[:, 1]))
-    assert result["collapsed"] == 0
+    assert result["top_answer_pct"] == 50
 
 
 def test_mrpcs_majority_baseline_is_the_known_one() -> None:
     labels = np.array([1] * 279 + [0] * 129)
-    baseline = accuracy.majority_baseline(("f1", "accuracy"), labels, 2)
+    baseline = accuracy.constant_baseline(("f1", "accuracy"), labels, 2)
     assert baseline["majority_f1"] == pytest.approx(0.8122, abs=5e-5)
     assert baseline["majority_accuracy"] == pytest.approx(0.6838, abs=5e-5)
 
 
-@pytest.mark.parametrize(("ones", "collapsed"), [(95, 0), (96, 1)])
-def test_more_than_95_percent_of_one_answer_is_a_collapse(ones: int, collapsed: int) -> None:
-    logits = np.array([[0.0, 1.0]] * ones + [[1.0, 0.0]] * (100 - ones))
+def test_how_often_one_answer_is_given_is_counted_of_classes_and_of_scores() -> None:
+    logits = np.array([[0.0, 1.0]] * 96 + [[1.0, 0.0]] * 4)
     result = accuracy.score(("accuracy",), np.array([0, 1] * 50), logits)
-    assert result["collapsed"] == collapsed
+    assert result["top_answer_pct"] == 96
+    scores = np.array([[2.501]] * 97 + [[0.5], [1.0], [4.0]])
+    result = accuracy.score(("pearson",), np.linspace(0, 5, 100), scores)
+    assert result["top_answer_pct"] == 97
+
+
+def test_a_regression_is_scored_by_correlations_and_squared_error() -> None:
+    random = np.random.default_rng(0)
+    labels = random.uniform(0, 5, 50)
+    logits = (labels + random.normal(0, 1, 50))[:, None].astype(np.float32)
+    result = accuracy.score(("pearson", "spearman"), labels, logits)
+    assert result["pearson"] == pytest.approx(np.corrcoef(labels, logits[:, 0])[0, 1])
+    assert result["spearman"] == pytest.approx(stats.spearmanr(labels, logits[:, 0])[0])
+    assert result["loss"] == pytest.approx(np.mean((labels - logits[:, 0]) ** 2))
+    assert (result["majority_pearson"], result["majority_spearman"]) == (0, 0)
+    assert not any(key.startswith("true_") for key in result)
+
+
+def test_a_constant_answer_has_no_correlation_and_no_warning() -> None:
+    result = accuracy.score(("pearson", "spearman"), np.arange(9.0), np.ones((9, 1)))
+    assert (result["pearson"], result["spearman"]) == (0, 0)
+
+
+def test_scores_are_the_same_answer_within_a_fiftieth_of_the_labels_range() -> None:
+    labels, first = np.array([0.0, 5.0, 2.0]), np.array([1.0, 2.0, 3.0])
+    found = accuracy.same_answers(first, first + np.array([0.09, 0.11, -0.2]), labels)
+    assert found.tolist() == [True, False, False]
+
+
+def test_per_class_report_is_scikit_learns() -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(3, size=90)
+    given = np.where(random.random(90) < 0.3, random.integers(3, size=90), labels)
+    found = accuracy.per_class(("a", "b", "c"), labels, given)
+    theirs = sklearn_metrics.classification_report(
+        labels, given, target_names=["a", "b", "c"], output_dict=True
+    )
+    for row in found.to_dict("records"):
+        for ours, name in (
+            ("precision",) * 2,
+            ("recall",) * 2,
+            ("f1", "f1-score"),
+            ("support",) * 2,
+        ):
+            assert row[ours] == pytest.approx(theirs[row["class"]][name])
 
 
 def test_percentiles_are_samples_and_need_enough_of_them() -> None:
@@ -188,3 +231,5 @@ def test_throughput_counts_texts_and_spread_compares_rounds() -> None:
     result = summarize([np.full(50, 10.0), np.full(50, 11.0)], batch_size=8)
     assert result["throughput_per_s"] == pytest.approx(8 * 1000 / 10.5)
     assert result["p50_spread_pct"] == pytest.approx(10)
+    rounds = (result["round_1_mean_ms"], result["round_2_mean_ms"], result["mean_ms"])
+    assert rounds == pytest.approx((10, 11, 10.5))

@@ -185,9 +185,7 @@ def test_the_interval_of_a_drop_agrees_with_scipys_bootstrap(
         return 100 * (score(y, a, axis) - score(y, b, axis))
 
     labels, first, second = samples
-    ours = statistics.paired_drop_interval(
-        metric, labels, [first], [second], classes, RESAMPLES, confidence
-    )
+    ours = statistics.paired_drop_interval(metric, labels, [first], [second], RESAMPLES, confidence)
     assert_agrees_with_scipy(ours, drop, samples, confidence)
 
 
@@ -199,7 +197,7 @@ def test_the_interval_of_a_metric_agrees_with_scipys_bootstrap(metric: str) -> N
     def points(y: np.ndarray, a: np.ndarray, axis: int = -1) -> np.ndarray:
         return 100 * score(y, a, axis)
 
-    ours = statistics.metric_interval(metric, labels, predicted, classes, RESAMPLES, 0.95)
+    ours = statistics.metric_interval(metric, labels, predicted, RESAMPLES, 0.95)
     in_points = Interval(100 * ours.low, 100 * ours.high)
     assert_agrees_with_scipy(in_points, points, (labels, predicted), 0.95)
 
@@ -211,7 +209,7 @@ def test_the_interval_of_accuracy_is_that_of_the_binomial_distribution(
 ) -> None:
     """Resampled rows that are right are Binomial(n, right / n): known without a bootstrap."""
     predicted = np.repeat([1, 0], [right, ROWS - right])
-    found = statistics.metric_interval("accuracy", np.ones(ROWS, int), predicted, 2, 20_000,
+    found = statistics.metric_interval("accuracy", np.ones(ROWS, int), predicted, 20_000,
                                        confidence)  # fmt: skip
     tail = (1 - confidence) / 2
     expected = stats.binom.ppf([tail, 1 - tail], ROWS, right / ROWS)
@@ -219,13 +217,65 @@ def test_the_interval_of_accuracy_is_that_of_the_binomial_distribution(
 
 
 def test_both_models_are_scored_on_the_same_resampled_rows() -> None:
-    labels, first, second = predictions(6, classes=3)
-    before, after = statistics.resampled(labels, [first, second], 3, 500)
-    np.testing.assert_array_equal(before.sum(-1), after.sum(-1))
-    np.testing.assert_array_equal(before.sum((-2, -1)), ROWS)
-    expected = sklearn_metrics.confusion_matrix(labels, first)
-    # A count of k rows varies by sqrt(k) at most; 500 draws, 5 standard errors.
-    assert (np.abs(before.mean(0) - expected) <= 5 * np.sqrt(expected / 500)).all()
+    labels, first, _ = predictions(6, classes=2)
+    right, wrong = statistics.resampled_scores("accuracy", labels, [first, 1 - first], 500)
+    np.testing.assert_allclose(right + wrong, 1.0)
+    expected = (first == labels).mean()
+    # 500 draws, 5 standard errors.
+    assert abs(right.mean() - expected) < 5 * np.sqrt(expected * (1 - expected) / ROWS / 500)
+    assert right.std() == pytest.approx(np.sqrt(expected * (1 - expected) / ROWS), rel=0.2)
+
+
+def test_many_classes_are_resampled_in_blocks_that_fit_into_memory() -> None:
+    random = np.random.default_rng(14)
+    labels = random.integers(500, size=2000)
+    answers = np.where(random.random(2000) < 0.3, random.integers(500, size=2000), labels)
+    found = statistics.metric_interval("accuracy", labels, answers, 60, 0.95)
+    assert found.low < (labels == answers).mean() < found.high
+
+
+# ---- regression
+
+
+def scores_of(seed: int, rows: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels with ties, as STS-B's, and two models' answers that are much alike."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 26, rows) / 5
+    first = labels + random.normal(0, 1.0, rows)
+    return labels, first, first + random.normal(0, 0.3, rows)
+
+
+@pytest.mark.parametrize("metric", ["pearson", "spearman"])
+def test_the_interval_of_a_drop_in_correlation_agrees_with_scipys_bootstrap(metric: str) -> None:
+    theirs_of = {"pearson": stats.pearsonr, "spearman": stats.spearmanr}[metric]
+    samples = scores_of(1)
+
+    def drop(y: np.ndarray, a: np.ndarray, b: np.ndarray) -> float:
+        return 100 * float(theirs_of(y, a).statistic - theirs_of(y, b).statistic)
+
+    theirs = stats.bootstrap(
+        samples, drop, paired=True, vectorized=False, n_resamples=2000,
+        method="percentile", rng=np.random.default_rng(3),
+    ).confidence_interval  # fmt: skip
+    labels, first, second = samples
+    ours = statistics.paired_drop_interval(metric, labels, [first], [second], 10_000, 0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.25)
+
+
+def test_correlations_of_a_stack_equal_scipys_row_by_row_and_a_constant_has_none() -> None:
+    labels, first, _ = scores_of(2, rows=40)
+    stack = np.stack([first, np.full(40, 3.0), -labels])
+    wide = np.broadcast_to(labels, stack.shape)
+    for name, theirs in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
+        found = statistics.ON_ROWS[name](wide, stack)
+        assert found == pytest.approx([theirs(labels, first).statistic, 0.0, -1.0])
+
+
+def test_wilcoxon_is_scipys_and_equal_errors_have_p_one() -> None:
+    labels, first, second = scores_of(3)
+    errors = np.abs(first - labels), np.abs(second - labels)
+    assert statistics.wilcoxon(*errors) == pytest.approx(stats.wilcoxon(*errors).pvalue)
+    assert statistics.wilcoxon(errors[0], errors[0]) == 1.0
 
 
 @pytest.mark.parametrize("metric", ["f1", "accuracy"])
@@ -242,7 +292,7 @@ def test_a_95_percent_interval_covers_the_true_drop_in_about_95_percent_of_sampl
     random, covered = np.random.default_rng(7), 0
     for _ in range(300):
         labels, first, second = np.repeat(cells, random.multinomial(ROWS, share), axis=0).T
-        found = statistics.paired_drop_interval(metric, labels, [first], [second], 2, 500, 0.95)
+        found = statistics.paired_drop_interval(metric, labels, [first], [second], 500, 0.95)
         covered += found.low <= truth <= found.high
     assert 0.91 <= covered / 300 <= 0.98
 
@@ -320,7 +370,7 @@ def test_the_interval_of_the_mean_drop_of_three_seeds_agrees_with_scipys_bootstr
         (labels, *before, *after), mean_drop, paired=True, vectorized=True, n_resamples=5000,
         method="percentile", rng=np.random.default_rng(13),
     ).confidence_interval  # fmt: skip
-    ours = statistics.paired_drop_interval("accuracy", labels, before, after, 2, 5000, 0.95)
+    ours = statistics.paired_drop_interval("accuracy", labels, before, after, 5000, 0.95)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.15)
 
 

@@ -1,7 +1,6 @@
 """torchao's int8: stored without loss, skipped with a reason where it cannot run."""
 
 import logging
-import shutil
 import sys
 from pathlib import Path
 
@@ -9,36 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from stages import tasks, variants
-from stages.measure.exported import LOADERS
+from stages import variants
 from stages.measure.size import bytes_by_part
-from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
+from stages.models import torchao_linear
 from stages.models.classifier import load_checkpoint, predictor
-from stages.models.tokens import Batch
 from stages.plumbing.command import UserError
-from stages.plumbing.files import write_json
 from stages.variants import torchao_int8
+from tests.building import INPUTS, batch, build, make_source
 
-INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 AGAIN = "dvc repro -f -s quantize@mrpc-42-torchao_int8 && dvc repro"
 
 
-def batch(rows: int = 5, length: int = 12) -> Batch:
-    """Rows of different lengths, padded."""
-    random = np.random.default_rng(0)
-    mask = (np.arange(length) < random.integers(3, length + 1, size=(rows, 1))).astype(np.int64)
-    ids = random.integers(5, 70, size=(rows, length)) * mask
-    return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
-
-
-def build(source: variants.Source, folder: Path, **settings: float) -> Path:
-    """What stage quantize does."""
-    folder.mkdir()
-    copy_without_weights(source.checkpoint, folder)
-    params = torchao_int8.Params(**settings)
-    torchao_int8.build(source, folder, params)
-    write_manifest(folder, "torchao_int8", params.model_dump())
-    return folder
+def built(source: variants.Source, folder: Path, **settings: float) -> Path:
+    return build("torchao_int8", source, folder, **settings)
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, instruction_set: str) -> None:
@@ -47,11 +29,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, instruction_set: str) -> None:
 
 @pytest.fixture(scope="module")
 def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variants.Source:
-    checkpoint = tmp_path_factory.mktemp("source") / "finetuned"
-    shutil.copytree(tiny_bert, checkpoint)
-    recipe = Recipe(task="mrpc", model="m", weights="random", seed=42, max_length=64, inputs=INPUTS)
-    write_json(checkpoint / RECIPE, recipe.model_dump())
-    return variants.Source(tasks.get("mrpc"), checkpoint, Path("unused"), Path("unused"))
+    return make_source(tiny_bert, tmp_path_factory.mktemp("source"))
 
 
 @pytest.fixture
@@ -65,7 +43,7 @@ def test_without_torchao_it_is_skipped_and_says_what_to_do(
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(variants.Skipped) as skipped:
-        build(source, tmp_path / "artifact")
+        built(source, tmp_path / "artifact")
     remedy = f"pip install -r requirements-torchao.txt, then {AGAIN}"
     assert str(skipped.value) == f"torchao is not installed; {remedy}"
     assert not (tmp_path / "artifact" / "model.safetensors").exists()
@@ -90,7 +68,7 @@ def test_a_torchao_that_does_not_fit_torch_is_not_called_missing(
     (package / "__init__.py").write_text("raise ImportError('undefined symbol: foo')")
     monkeypatch.syspath_prepend(str(package.parent))
     with pytest.raises(UserError, match=r"does not work with this torch .*undefined symbol: foo"):
-        build(source, tmp_path / "artifact")
+        built(source, tmp_path / "artifact")
 
 
 @pytest.mark.usefixtures("installed")
@@ -103,20 +81,20 @@ def test_loading_gives_the_logits_of_the_module_that_was_quantized(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pretend(monkeypatch, cpu)
-    artifact = build(source, tmp_path / "artifact")
+    artifact = built(source, tmp_path / "artifact")
     fresh = load_checkpoint(source.checkpoint)
     expected = predictor(fresh)(batch())
-    torchao_int8.quantize_linears(fresh, reduced=cpu == "avx2")
+    torchao_linear.quantize_linears(fresh, reduced=cpu == "avx2")
     found = torchao_int8.load(artifact)(batch())
     np.testing.assert_array_equal(found, predictor(fresh)(batch()))
     assert 0 < np.abs(found - expected).max() < 0.05
-    weights = [one.weight.qdata for one in torchao_int8.quantized_linears(fresh).values()]
+    weights = [one.weight.qdata for one in torchao_linear.quantized_linears(fresh).values()]
     assert max(int(weight.int().abs().max()) for weight in weights) in (largest, largest - 1)
 
 
 @pytest.mark.usefixtures("installed")
 def test_linears_are_counted_and_their_bytes_too(source: variants.Source, tmp_path: Path) -> None:
-    artifact = build(source, tmp_path / "artifact")
+    artifact = built(source, tmp_path / "artifact")
     # Two layers of query, key, value, output, up, down; the pooler; the classifier.
     assert torchao_int8.count_quantized(artifact) == 14
     sizes = torchao_int8.tensor_bytes(artifact)
@@ -124,7 +102,7 @@ def test_linears_are_counted_and_their_bytes_too(source: variants.Source, tmp_pa
     assert sizes["bert.encoder.layer.1.output.dense.weight_scale"] == 4 * 32
     parts, file = bytes_by_part(sizes), (artifact / "model.safetensors").stat().st_size
     assert 0.8 * file < sum(parts.values()) <= file
-    again = build(source, tmp_path / "again")
+    again = built(source, tmp_path / "again")
     for name in ("model.safetensors", "manifest.json"):
         assert (again / name).read_bytes() == (artifact / name).read_bytes()
 
@@ -133,7 +111,7 @@ def test_linears_are_counted_and_their_bytes_too(source: variants.Source, tmp_pa
 def test_weights_of_another_architecture_are_refused(
     source: variants.Source, tmp_path: Path
 ) -> None:
-    artifact = build(source, tmp_path / "artifact")
+    artifact = built(source, tmp_path / "artifact")
     config = artifact / "config.json"
     config.write_text(
         config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1')
@@ -150,7 +128,7 @@ def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     pretend(monkeypatch, "avx512+vnni")
-    artifact = build(source, tmp_path / "artifact")
+    artifact = built(source, tmp_path / "artifact")
     capfd.readouterr()
     torchao_int8.load(artifact)
     assert capfd.readouterr().err == ""
@@ -166,7 +144,7 @@ def test_a_batch_over_the_limit_is_skipped_with_its_seconds(
     source: variants.Source, tmp_path: Path
 ) -> None:
     with pytest.raises(variants.Skipped, match=r"takes torchao about \S+ s on this CPU") as skipped:
-        build(source, tmp_path / "artifact", max_s_per_batch=1e-9)
+        built(source, tmp_path / "artifact", max_s_per_batch=1e-9)
     assert "over the 1e-09 s of quantize.torchao_int8.max_s_per_batch" in str(skipped.value)
     assert AGAIN in str(skipped.value)
     assert not (tmp_path / "artifact" / "model.safetensors").exists()
@@ -187,20 +165,12 @@ def test_a_batch_that_would_take_minutes_is_never_run(
             return type("Output", (), {"logits": torch.zeros(len(input_ids), 2)})
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    found = torchao_int8.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=5.0)
+    found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=5.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) <= 32
-    found = torchao_int8.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
+    found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) == 8 * 64
-
-
-@pytest.mark.usefixtures("installed")
-def test_the_onnx_export_gives_its_answers(source: variants.Source, tmp_path: Path) -> None:
-    artifact = build(source, tmp_path / "artifact")
-    assert torchao_int8.export(artifact, tmp_path) == ["model.onnx"]
-    found = LOADERS[".onnx"](tmp_path / "model.onnx")(batch())
-    np.testing.assert_allclose(found, torchao_int8.load(artifact)(batch()), atol=2e-3)
 
 
 @pytest.mark.usefixtures("installed")
@@ -217,6 +187,6 @@ def test_what_importing_it_prints_stays_out_of_sight(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("importlib.import_module", noisy)
     before = logger.level
-    torchao_int8.torchao()
+    torchao_linear.torchao()
     assert [record.getMessage() for record in seen] == ["broken"]
     assert logger.level == before

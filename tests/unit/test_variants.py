@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -20,7 +22,8 @@ from transformers import (
 from stages import variants
 from stages.measure.exported import LOADERS
 from stages.measure.size import MB, bytes_by_part, part_of
-from stages.models.artifact import WEIGHTS, read_manifest, verify
+from stages.models import onnx_runtime
+from stages.models.artifact import MANIFEST, WEIGHTS, read_manifest, verify
 from stages.models.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.size_report import weight_files
@@ -71,6 +74,17 @@ EXPECTED = {
     # Its own sums in float32 depend on the shape, and one activation may round the other way.
     "torchao_int8": Expected(0.1, padding=0.01, files=ONNX),
 }
+# An export to ONNX takes seconds, so the whole model is exported once for each way to export it:
+# these have another's `export`, and test_onnx_layers.py has their layers.
+EXPORTED_AS = {
+    "fp16_dynamic": "int8_dynamic_per_channel",
+    "int8_dynamic": "int8_dynamic_per_channel",
+    "int8_dynamic_symmetric": "int8_mixed",
+    "int8_per_token": "int8_mixed",
+    "int8_embeddings": "int8_mixed",
+    "int8_static": "int8_mixed",
+    "int8_qat": "int8_mixed",
+}
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +101,25 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def artifact(name: str, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def one_fp32_graph() -> Iterator[None]:
+    """All variants that start from the FP32 graph get the one that the first of them exported."""
+    export, made = onnx_runtime.export_checked, list[bytes]()
+
+    def once(source: Source, target: Path) -> None:
+        if not made:
+            export(source, target)
+            made.append(target.read_bytes())
+        target.write_bytes(made[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_runtime, "export_checked", once)
+        yield
+
+
+@pytest.fixture(scope="module")
+def artifact(
+    name: str, source: Source, one_fp32_graph: None, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp("artifact") / name
     return build(name, source, folder, **EXPECTED[name].settings)
 
@@ -136,12 +168,16 @@ def test_padding_does_not_change_the_answer_beyond_quantization_noise(
 
 
 def test_export_gives_the_variants_answers_in_other_shapes_than_traced(
-    name: str, artifact: Path, tmp_path: Path, unit: float
+    name: str, artifact: Path, tmp_path: Path, unit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if other := EXPORTED_AS.get(name):
+        assert variants.get(name).export is variants.get(other).export
+        for module in ("classifier", "onnx_int8"):
+            monkeypatch.setattr(f"stages.models.{module}.write_onnx", lambda *_: None)
     expected = variants.get(name).load(artifact)(batch())
     files = variants.get(name).export(artifact, tmp_path)
     assert tuple(files) == EXPECTED[name].files
-    for file in files:
+    for file in files if other is None else ["model.pt"]:
         found = LOADERS[Path(file).suffix](tmp_path / file)(batch())
         allowed = EXPECTED[name].parity if file.endswith(".onnx") else 1e-6
         assert np.abs(found - expected).max() / unit <= allowed, file
@@ -206,10 +242,37 @@ def test_weights_of_another_architecture_are_refused(
         variants.get(name).load(artifact)
 
 
+@pytest.mark.parametrize("bits", [7, 8])
+def test_an_int8_artifact_says_itself_how_it_computes(
+    bits: int, source: Source, tmp_path: Path
+) -> None:
+    variant = variants.get("int8_embeddings")
+    artifact = build("int8_embeddings", source, tmp_path / "artifact", bits=bits)
+    expected = variant.load(artifact)(batch())
+    manifest = json.loads((artifact / MANIFEST).read_text())
+    (artifact / MANIFEST).write_text(json.dumps(manifest | {"parameters": {"bits": 15 - bits}}))
+    np.testing.assert_array_equal(variant.load(artifact)(batch()), expected)
+
+
+def test_an_int8_artifact_that_does_not_say_so_is_refused(source: Source, tmp_path: Path) -> None:
+    artifact = build("int8_per_token", source, tmp_path / "artifact")
+    save_file(load_file(artifact / WEIGHTS), artifact / WEIGHTS)
+    with pytest.raises(UserError, match=r"does not say how .*run 'dvc repro'"):
+        variants.get("int8_per_token").load(artifact)
+
+
+@pytest.mark.parametrize("name", ["fp16_dynamic", "int8_dynamic_per_channel", "int8_embeddings"])
+def test_the_same_checkpoint_gives_the_same_bytes(
+    name: str, source: Source, tmp_path: Path
+) -> None:
+    first, second = (build(name, source, tmp_path / each) for each in ("first", "second"))
+    assert (first / WEIGHTS).read_bytes() == (second / WEIGHTS).read_bytes()
+
+
 @pytest.mark.parametrize("name", ["int8_dynamic", "int8_embeddings"])
 def test_a_model_without_token_types_is_quantized_and_exported(name: str, tmp_path: Path) -> None:
     set_seed(0)
-    config = DistilBertConfig(vocab_size=70, dim=32, hidden_dim=64, n_layers=2, n_heads=2)
+    config = DistilBertConfig(vocab_size=70, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
     inputs = ["input_ids", "attention_mask"]
     DistilBertForSequenceClassification(config).save_pretrained(tmp_path / "model")
     source = make_source(tmp_path / "model", tmp_path, inputs)
@@ -237,6 +300,16 @@ def test_tensors_are_told_apart_by_name(tensor: str, part: str) -> None:
     assert part_of(tensor) == part
 
 
+def save_zeros(config: BertConfig, folder: Path) -> None:
+    """A model of this size, without the seconds that random weights take."""
+    with torch.device("meta"):
+        module = BertForSequenceClassification(config)
+    module = module.to_empty(device="cpu")
+    for parameter in module.parameters():
+        parameter.data.zero_()
+    module.save_pretrained(folder)
+
+
 def weights_mb(name: str, source: Source, folder: Path) -> float:
     artifact = build(name, source, folder)
     return (artifact / WEIGHTS).stat().st_size / MB
@@ -244,8 +317,7 @@ def weights_mb(name: str, source: Source, folder: Path) -> float:
 
 def test_bert_base_has_the_sizes_that_the_tutorial_prints_and_better_ones(tmp_path: Path) -> None:
     """438 MB and 181 MB, about 90 MB of each word embeddings; half and a quarter of 438 MB."""
-    set_seed(0)
-    BertForSequenceClassification(BertConfig()).save_pretrained(tmp_path / "model")
+    save_zeros(BertConfig(), tmp_path / "model")
     source = make_source(tmp_path / "model", tmp_path)
     sizes = {
         name: weights_mb(name, source, tmp_path / name)
@@ -264,6 +336,6 @@ def test_minilm_with_int8_embeddings_takes_a_quarter(tmp_path: Path) -> None:
     config = BertConfig(
         hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536
     )
-    BertForSequenceClassification(config).save_pretrained(tmp_path / "model")
+    save_zeros(config, tmp_path / "model")
     source = make_source(tmp_path / "model", tmp_path)
     assert weights_mb("int8_embeddings", source, tmp_path / "artifact") <= 23.5

@@ -1,0 +1,65 @@
+"""What all variants that run in ONNX Runtime have in common: running, counting, sizes, exporting.
+
+Nothing heavy is imported at the top, because params.yaml is checked without it.
+"""
+
+import shutil
+from pathlib import Path
+
+from stages.models.tokens import Predict
+
+__all__ = ["count_quantized", "export", "load", "tensor_bytes"]
+
+MODEL = "model.onnx"
+INTEGER_OPS = ("MatMulInteger", "DynamicQuantizeMatMul", "QGemm", "QAttention")
+SUFFIXES = ("_quantized", "_scale", "_zero_point")  # that quantize_dynamic appends to a name
+
+
+def load(artifact: Path) -> Predict:
+    """Says on stderr if the weights, which the file describes (see `Scheme`), overflow here."""
+    from stages.models.artifact import read_manifest
+    from stages.models.onnx_runtime import overflows, session, session_predictor
+    from stages.models.overflow import announce
+
+    running = session(artifact / MODEL)
+    facts = running.get_modelmeta().custom_metadata_map
+    signed = facts["linear_weights"].startswith("int8,")
+    if facts["reduce_range"] == "false" and overflows("int8" if signed else "uint8"):
+        fixed = read_manifest(artifact).parameters.get("reduce_range") is False
+        announce(
+            artifact, "set reduce_range to auto in params.yaml" if fixed else "rebuild it here"
+        )
+    return session_predictor(running)
+
+
+def count_quantized(artifact: Path) -> int:
+    """Integer products, and look-ups in 8-bit tables."""
+    import onnx
+
+    graph = onnx.load(artifact / MODEL).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    eight = (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+    return sum(
+        node.op_type in INTEGER_OPS
+        or (node.op_type == "Gather" and kinds.get(node.input[0]) in eight)
+        for node in graph.node
+    )
+
+
+def tensor_bytes(artifact: Path) -> dict[str, int]:
+    """Tensor name, as in the FP32 model -> bytes of its values, scales and zero points."""
+    import onnx
+
+    sizes: dict[str, int] = {}
+    stored = {tensor.name: tensor for tensor in onnx.load(artifact / MODEL).graph.initializer}
+    for name, tensor in stored.items():
+        for suffix in SUFFIXES:
+            if f"{name.removesuffix(suffix)}_quantized" in stored:
+                name = name.removesuffix(suffix)
+        sizes[name] = sizes.get(name, 0) + onnx.numpy_helper.to_array(tensor).nbytes
+    return sizes
+
+
+def export(artifact: Path, folder: Path) -> list[str]:
+    shutil.copyfile(artifact / MODEL, folder / MODEL)
+    return [MODEL]

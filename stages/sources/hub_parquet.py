@@ -1,0 +1,123 @@
+"""A data set's parquet files on the Hugging Face hub."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from pandas.api.types import is_float_dtype
+
+from stages.plumbing.command import UserError
+from stages.plumbing.files import sha256
+from stages.sources import Unavailable, cache_folder
+from stages.sources.http import HttpError, answers, download, hub
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """One configuration of a data set, one file per split.
+
+    Attributes:
+        dataset: its id on the hub.
+        config: folder name in it.
+        splits: our split name -> the hub's.
+        columns: the hub's column name -> ours; without an `id` among ours, rows are numbered.
+    """
+
+    dataset: str
+    config: str
+    splits: dict[str, str]
+    columns: dict[str, str]
+
+    def addresses(self) -> dict[Path, str]:
+        """File in the cache -> address, in the order of `splits`."""
+        folder = cache_folder() / "hub" / self.dataset / self.config
+        address = f"{hub()}/datasets/{self.dataset}/resolve/main/{self.config}"
+        return {
+            folder / f"{split}.parquet": f"{address}/{split}-00000-of-00001.parquet"
+            for split in self.splits.values()
+        }
+
+
+@contextmanager
+def downloaded(files: HubFiles) -> Iterator[tuple[dict[str, pd.DataFrame], dict[str, str]]]:
+    """Yield the splits and the checksum of each file.
+
+    A UserError inside of the block says that they are no good; the cache then forgets them.
+
+    Raises:
+        Unavailable: the hub cannot be reached, is switched off, or does not give the files.
+        UserError: the files cannot be read.
+    """
+    addresses = files.addresses()
+    if is_off() and not all(path.exists() for path in addresses):
+        raise Unavailable("HF_HUB_OFFLINE is set")
+    for path, url in addresses.items():
+        download_from_hub(files.dataset, url, path)
+    with discarded_if_wrong(addresses):
+        splits = {
+            ours: read(files, path) for ours, path in zip(files.splits, addresses, strict=True)
+        }
+        yield splits, {path.name: sha256(path) for path in addresses}
+
+
+def reachable(files: HubFiles) -> bool:
+    """Whether all was downloaded before or the hub has the first file; downloads nothing."""
+    addresses = files.addresses()
+    if all(path.exists() for path in addresses):
+        return True
+    return not is_off() and answers(next(iter(addresses.values())))
+
+
+def is_off() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+
+
+def download_from_hub(dataset: str, url: str, path: Path) -> None:
+    from huggingface_hub import get_token
+
+    try:
+        download(url, path, token=get_token() or "")
+    except HttpError as error:
+        if error.status in (401, 403):
+            raise Unavailable(
+                f"'{dataset}' is gated or private (HTTP {error.status}); accept its terms on its "
+                "page and set HF_TOKEN to a token that may read it"
+            ) from None
+        if error.status == 404:
+            raise Unavailable(f"there is no {url} (HTTP 404)") from None
+        raise
+
+
+def read(files: HubFiles, path: Path) -> pd.DataFrame:
+    name = f"the hub's {files.config}/{path.name}"
+    try:
+        frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{name} is not a readable parquet file ({error})") from None
+    missing = set(files.columns) - set(frame.columns)
+    if missing:
+        raise UserError(f"{name} lacks {sorted(missing)}; it has {list(frame.columns)}")
+    frame = frame.rename(columns=files.columns)[list(files.columns.values())]
+    if "id" not in frame:
+        frame.insert(0, "id", range(len(frame)))
+    if is_float_dtype(frame["label"]):  # float32 there: a 3.8 would be 3.799999952
+        frame["label"] = frame["label"].astype(float).round(6)
+    return frame.astype({"id": str})
+
+
+@contextmanager
+def discarded_if_wrong(paths: Iterable[Path]) -> Iterator[None]:
+    """What was downloaded but is no good must not be taken from the cache the next time.
+
+    Raises:
+        UserError: with the remedy added.
+    """
+    try:
+        yield
+    except UserError as error:
+        for path in paths:
+            path.unlink(missing_ok=True)
+        raise UserError(f"{error}. The download was removed, run again to get it anew") from None

@@ -1,0 +1,91 @@
+"""All tasks in one table: the score that each variant keeps, the time and size that it saves."""
+
+import pandas as pd
+
+from stages import tasks
+from stages.measure.markdown_table import pipe_table
+from stages.measure.timing import groups
+from stages.plumbing import paths
+from stages.plumbing.command import run_stage
+from stages.plumbing.files import new_file, read_json, write_text
+from stages.plumbing.params import Params, load_params
+from stages.variants import REFERENCE
+
+
+def summary() -> None:
+    """Write reports/summary.md and summary.csv: fp32 and each variant of each task side by side."""
+    params = load_params()
+    rows = [row for task in params.tasks for row in rows_of(task, params)]
+    with new_file(paths.REPORTS / "summary.csv") as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
+    environment = read_json(paths.ENVIRONMENT)
+    page = (
+        f"### Summary\n\n{pipe_table([cells(row) for row in rows])}\n\n"
+        "Scores on validation, means over the seeds; ms are means per call of "
+        f"{groups(params.latency)[0]}, texts padded to {params.latency.padding}, in "
+        f"{params.latency.rounds} runs (fresh processes), all variants of a task interleaved. "
+        f"{environment['cpu']}, {environment['instruction_set']}, torch {environment['torch']}. "
+        "Weights: `pretrained`; `scratch` learned from the task's training texts alone; `random` "
+        "were not trained, so their time and size are real and their score means nothing.\n"
+    )
+    write_text(paths.REPORTS / "summary.md", page)
+    print(page)
+
+
+def rows_of(task: str, params: Params) -> list[dict]:
+    """One row per variant but fp32, which stands beside each."""
+    metric, group = tasks.get(task).metrics[0], groups(params.latency)[0]
+    files = [paths.metric(task, "compare", name) for name in params.quantize]
+    found = {file.stem: read_json(file) for file in files if file.exists()}  # not the skipped ones
+    fp32 = found[REFERENCE]
+    runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
+
+    def times(name: str) -> list[float]:
+        latency = read_json(paths.metric(task, "latency", name))[group]
+        return [latency[run] for run in runs]
+
+    return [
+        {
+            "task": task,
+            "weights": row["weights"],
+            "max_length": row["max_length"],
+            "n": row["n"],
+            "metric": metric,
+            "before": fp32[f"{metric}_mean"],
+            "variant": name,
+            "after": row[f"{metric}_mean"],
+            "verdict": row["verdict"],
+            "before_ms": fp32["mean_ms"],
+            "after_ms": row["mean_ms"],
+            "speedup": row["speedup_mean"],
+            "before_runs_ms": " ".join(f"{ms:.1f}" for ms in times(REFERENCE)),
+            "after_runs_ms": " ".join(f"{ms:.1f}" for ms in times(name)),
+            "before_mb": fp32["size_mb"],
+            "after_mb": row["size_mb"],
+        }
+        for name, row in found.items()
+        if name != REFERENCE
+    ]
+
+
+def cells(row: dict) -> dict[str, str]:
+    trained = row["weights"] != "random"
+    return {
+        "task": row["task"],
+        "weights": row["weights"],
+        "max length": str(row["max_length"]),
+        "metric": row["metric"],
+        REFERENCE: f"{row['before']:.4f}" if trained else "-",
+        "variant": row["variant"],
+        "score": f"{row['after']:.4f}" if trained else "-",
+        "verdict": row["verdict"] if trained else "-",
+        f"{REFERENCE} ms (each run)": f"{row['before_ms']:.1f} ({row['before_runs_ms']})",
+        "ms (each run)": f"{row['after_ms']:.1f} ({row['after_runs_ms']})",
+        "speed-up": f"{row['speedup']:.2f}x",
+        f"{REFERENCE} MB": f"{row['before_mb']:.1f}",
+        "MB": f"{row['after_mb']:.1f}",
+    }
+
+
+if __name__ == "__main__":
+    run_stage(summary)
