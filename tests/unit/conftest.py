@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.unit.test_download import Server
+from tests.stand_in_hub import Server
 
 SITE = "https://dl.fbaipublicfiles.com"
 

@@ -1,10 +1,7 @@
 """Downloads over HTTP from a local server: resumed, verified, or refused in one line."""
 
 import hashlib
-import http.server
 import io
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,54 +15,9 @@ from stages.sources import Unavailable
 from stages.sources.http import download
 from tests.conftest import PUBLISHED
 from tests.glue_files import tables
+from tests.stand_in_hub import Server
 
 CONTENT = bytes(range(256)) * 1000
-
-
-class Server:
-    """A stand-in for the hub and the site: serves `files`, can break off, remembers requests."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-        self.break_off_after: list[int] = []  # bytes, one entry per request
-        self.stall_after: list[int] = []  # likewise
-        self.ranges: list[str | None] = []
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_HEAD(self) -> None:
-                self.send_response(200 if self.path in outer.files else 404)
-                self.end_headers()
-
-            def do_GET(self) -> None:
-                outer.ranges.append(self.headers.get("Range"))
-                if self.path not in outer.files:
-                    self.send_error(404)
-                    return
-                content = outer.files[self.path]
-                start = 0
-                if wanted := self.headers.get("Range"):
-                    start = int(wanted.removeprefix("bytes=").rstrip("-"))
-                    if start >= len(content):
-                        self.send_error(416)
-                        return
-                self.send_response(206 if start else 200)
-                self.send_header("Content-Length", str(len(content) - start))
-                self.end_headers()
-                rest = content[start:]
-                if outer.break_off_after:
-                    rest = rest[: outer.break_off_after.pop(0)]
-                if outer.stall_after:
-                    self.wfile.write(rest[: outer.stall_after.pop(0)])
-                    time.sleep(1)
-                    return
-                self.wfile.write(rest)
-
-            def log_message(self, *_: object) -> None: ...
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
 
 @pytest.fixture
@@ -73,8 +25,7 @@ def server() -> Iterator[Server]:
     server = Server()
     server.files["/file"] = CONTENT
     yield server
-    server.server.shutdown()
-    server.server.server_close()
+    server.close()
 
 
 def test_a_break_is_resumed_where_it_happened(server: Server, tmp_path: Path) -> None:

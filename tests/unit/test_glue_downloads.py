@@ -11,8 +11,8 @@ import pytest
 from stages import tasks
 from stages.plumbing.command import UserError
 from tests.glue_files import GLUE, hub_files, site_path, site_zip, tables, write_mirror
+from tests.stand_in_hub import Server
 from tests.unit.conftest import SITE
-from tests.unit.test_download import Server
 from tests.unit.test_glue import fetch as fetch_mirror
 
 TRAIN = "/datasets/nyu-mll/glue/resolve/main/rte/train-00000-of-00001.parquet"

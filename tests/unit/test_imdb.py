@@ -8,7 +8,7 @@ import pytest
 from stages import tasks
 from stages.plumbing.command import UserError
 from tests.glue_files import hub_files, tables, write_mirror
-from tests.unit.test_download import Server
+from tests.stand_in_hub import Server
 
 ROWS = {"train": 200, "test": 60}
 IMDB = tasks.dataset("imdb", {})
