@@ -96,8 +96,18 @@ def load_or_raise(
     if model.weights != "pretrained":
         return AutoModelForSequenceClassification.from_config(config), tokenizer
     loaded, report = AutoModelForSequenceClassification.from_pretrained(
-        model.location, config=config, dtype=torch.float32, output_loading_info=True
+        model.location,
+        config=config,
+        dtype=torch.float32,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # another task's head makes room for a new one
     )
+    for name, stored, needed in report["mismatched_keys"]:
+        if (stored[0], needed[0]) != (len(theirs), task.outputs) or stored[1:] != needed[1:]:
+            raise UserError(
+                f"the weights of '{model.name}' do not fit its config.json: {name} is "
+                f"{tuple(stored)} instead of {tuple(needed)}; get both from the same place"
+            )
     if fine_tuned and report["missing_keys"]:
         raise UserError(
             f"the checkpoint '{model.name}' is not fine-tuned: it has no "
