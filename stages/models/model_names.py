@@ -77,7 +77,7 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
         return replace(architecture, name=name, weights="random")
     if name == MINILM:
         return Pretrained(name, minilm_folder(), minilm_folder())
-    if Path(name).is_dir():
+    if name.strip() and Path(name).is_dir():
         check_folder(Path(name))
         return Pretrained(name, name, name)
     if name.startswith((".", "/", "~")):

@@ -100,13 +100,14 @@ def load_or_raise(
         config=config,
         dtype=torch.float32,
         output_loading_info=True,
-        ignore_mismatched_sizes=not fine_tuned,  # a head for other classes is drawn anew
+        ignore_mismatched_sizes=True,  # another task's head makes room for a new one
     )
-    if len(report["mismatched_keys"]) > 2:  # weight and bias of the head
-        raise UserError(
-            f"the model '{model.name}' does not fit its config.json: other sizes of "
-            f"{sorted(str(key[0]) for key in report['mismatched_keys'])[:3]}; get it anew"
-        )
+    for name, stored, needed in report["mismatched_keys"]:
+        if (stored[0], needed[0]) != (len(theirs), task.outputs) or stored[1:] != needed[1:]:
+            raise UserError(
+                f"the weights of '{model.name}' do not fit its config.json: {name} is "
+                f"{tuple(stored)} instead of {tuple(needed)}; get both from the same place"
+            )
     if fine_tuned and report["missing_keys"]:
         raise UserError(
             f"the checkpoint '{model.name}' is not fine-tuned: it has no "

