@@ -30,7 +30,7 @@ def evaluate(task: str, seed: str, variant: str) -> None:
     metrics: dict[str, object] = {}
     predictions = []
     for split in definition.scored:
-        rows = pd.read_parquet(paths.split(task, split))
+        rows = recipe.scored(pd.read_parquet(paths.split(task, split)))
         tokens = encode(tokenizer, definition, rows, recipe)
         work = batches(tokenizer, tokens, settings.batch_size, settings.padding, recipe.max_length)
         total = -(-len(rows) // settings.batch_size)

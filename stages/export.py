@@ -126,7 +126,8 @@ def check_parity(
 ) -> dict[str, dict]:
     """Load the export in a fresh process and compare it with the variant, row by row.
 
-    The whole validation split, twice: in padded batches, and each row alone.
+    The whole validation split (of random weights, a few rows), twice: in padded batches, and each
+    row alone.
 
     Returns:
         `pt` or `onnx` -> file, size, its own metrics, how far it is from the variant, and how far
@@ -136,7 +137,7 @@ def check_parity(
         UserError: an exported file disagrees with the variant.
     """
     settings, definition = load_params().evaluate, tasks.get(task)
-    validation = pd.read_parquet(paths.split(task, "validation"))
+    validation = manifest.recipe.scored(pd.read_parquet(paths.split(task, "validation")))
     tokenizer, length = load_tokenizer(folder), manifest.recipe.max_length
     tokens = encode(tokenizer, definition, validation, manifest.recipe)
     predict = variants.get(manifest.variant).load(artifact)
@@ -147,7 +148,7 @@ def check_parity(
         expected[size] = predict_all(predict, work, len(tokens))
     labels, result = validation["label"].to_numpy(), {}
     own = agreement_pct(expected[sizes[0]], expected[sizes[1]], labels)
-    found = fresh_logits(task, folder, sizes, settings.padding)
+    found = fresh_logits(task, folder, len(tokens), sizes, settings.padding)
     for file in files:
         logits = {size: found[f"{file}/{size}"] for size in sizes}
         difference = max(float(np.abs(logits[size] - expected[size]).max()) for size in sizes)
@@ -175,12 +176,13 @@ def agreement_pct(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> 
 
 
 def fresh_logits(
-    task: str, folder: Path, sizes: tuple[int, ...], padding: str
+    task: str, folder: Path, rows: int, sizes: tuple[int, ...], padding: str
 ) -> dict[str, np.ndarray]:
     """Logits of the exported files, from a process that never saw the variant."""
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "logits.safetensors"
         command = [sys.executable, "-m", "stages.measure.exported", task, str(folder)]
+        command += [str(rows)]
         command += [",".join(map(str, sizes)), padding, str(out)]
         code = subprocess.run(command).returncode
         if code:

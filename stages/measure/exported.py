@@ -65,16 +65,17 @@ class ExportManifest(BaseModel):
 LOADERS = {".pt": torchscript, ".onnx": onnx}
 
 
-def main(task: str, folder: str, batch_sizes: str, padding: str, out: str) -> None:
-    """Write the logits of all validation rows, in their order, as `<file>/<batch size>` to `out`.
+def main(task: str, folder: str, count: str, batch_sizes: str, padding: str, out: str) -> None:
+    """Write the logits of validation rows, in their order, as `<file>/<batch size>` to `out`.
 
     Args:
+        count: rows, from the first on.
         batch_sizes: with commas between; each file runs with each of them.
         out: .safetensors
     """
     recipe = ExportManifest.model_validate(read_json(Path(folder) / MANIFEST))
     tokenizer = load_tokenizer(Path(folder))
-    rows = pd.read_parquet(paths.split(task, "validation"))
+    rows = pd.read_parquet(paths.split(task, "validation")).head(int(count))
     tokens = encode(tokenizer, tasks.get(task), rows, recipe)
     logits = {}
     for file in sorted(path for path in Path(folder).iterdir() if path.suffix in LOADERS):

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from stages.plumbing.command import UserError
@@ -18,6 +19,11 @@ WARNINGS = {
     "scratch": "FROM SCRATCH: this model was not pretrained, it learned from this task's training "
     "texts alone; a pretrained one would score higher.",
 }
+
+
+# Texts per split on which a model of random weights is run: enough to see that it runs, and that
+# its exports give its answers.
+RANDOM_ROWS = 32
 
 
 class Recipe(BaseModel):
@@ -40,6 +46,10 @@ class Recipe(BaseModel):
     seed: int
     max_length: int
     inputs: list[str]
+
+    def scored(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows of a split that are worth scoring: all, or a few where scores mean nothing."""
+        return rows.head(RANDOM_ROWS) if self.weights == "random" else rows
 
 
 class Manifest(BaseModel):
