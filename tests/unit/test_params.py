@@ -148,6 +148,24 @@ def test_the_tutorial_preset_has_the_tutorials_settings() -> None:
     assert (preset["evaluate"]["batch_size"], preset["evaluate"]["padding"]) == (8, "max_length")
 
 
+def test_the_imdb_preset_has_the_notebooks_settings() -> None:
+    recipe = yaml.safe_load((ROOT / "presets" / "imdb.yaml").read_text())["finetune"]["imdb"]
+    found = [recipe[k] for k in ("model", "max_length", "learning_rate", "batch_size", "epochs")]
+    assert found == ["bert-base-cased", 300, 5e-5, 32, 3]
+    assert recipe["warmup_ratio"] == 0.2
+
+
+def test_the_chinese_preset_times_three_lengths_three_times_one_article_on_one_thread() -> None:
+    preset = yaml.safe_load((ROOT / "presets" / "chinese_topics.yaml").read_text())
+    recipes = {name: preset["finetune"][name] for name in preset["tasks"]}
+    for model in ("scratch:char-bert", "random:bert-base-chinese"):
+        lengths = [each["max_length"] for each in recipes.values() if each["model"] == model]
+        assert lengths == [128, 256, 384]
+    timing = preset["latency"]
+    assert (timing["threads"], timing["batch_sizes"], timing["rounds"]) == ([1], [1], 3)
+    assert timing["padding"] == "max_length"
+
+
 def test_no_setting_of_another_preset_survives_the_tutorials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
