@@ -65,7 +65,7 @@ class InputHistograms:
     def hook(self, observe, name: str, real: Tensor):  # type: ignore[no-untyped-def]
         def look(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
             x = arguments[0]
-            observe(name, x[real] if x.shape[:2] == real.shape else x)
+            observe(name, x[real] if x.ndim == 3 and x.shape[:2] == real.shape else x)
 
         return look
 

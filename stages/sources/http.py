@@ -10,7 +10,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.files import partial_name, sha256
 from stages.sources import Unavailable
 
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 4, 30, 3
+CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 3, 30, 3
 
 
 class HttpError(Unavailable):
