@@ -78,7 +78,7 @@ def test_the_stage_writes_what_the_file_says(
     task = read_json(Path("data/own/task.json"))
     assert (task["labels"], task["scored"]) == (["bad", "good"], ["validation"])
     facts = read_json(Path("metrics/own/dataset.json"))
-    assert facts["splits"]["train"]["good"] == 18
+    assert facts["splits"]["train"]["classes"]["good"] == 18
     assert facts["left_out"] == {"no text in train": 1}
     assert facts["source"] == "file"
     assert str(project) not in Path("metrics/own/dataset.json").read_text()
