@@ -10,6 +10,7 @@ from stages.measure.accuracy import score
 from stages.models.artifact import RECIPE, Recipe
 from stages.models.model_names import resolve
 from stages.models.pretrained import load, longest_input, model_inputs
+from stages.models.token_dropout import token_dropout
 from stages.models.tokens import encode
 from stages.models.training import UNFINISHED, Trained, train, with_labels
 from stages.plumbing import paths
@@ -51,17 +52,20 @@ def finetune(task: str, seed: str) -> None:
         for name, frame in rows.items()
     }
     settings = recipe.model_copy(update={"epochs": 0.0}) if recipe.checkpoint else recipe
-    trained = train(
-        model,
-        tokenizer,
-        settings,
-        int(seed),
-        encoded["train"],
-        UNFINISHED / f"{task}-{seed}",
-        hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
-        encoded["validation"],
-        lambda labels, logits: score(definition.metrics, labels, logits),
-    )
+    code = Path(__file__).read_bytes()
+    fingerprint = f"{hashlib.sha256(code).hexdigest()} {settings.token_dropout}"
+    with token_dropout(model, tokenizer, recipe.token_dropout):
+        trained = train(
+            model,
+            tokenizer,
+            settings,
+            int(seed),
+            encoded["train"],
+            UNFINISHED / f"{task}-{seed}",
+            fingerprint,
+            encoded["validation"],
+            lambda labels, logits: score(definition.metrics, labels, logits),
+        )
     with new_folder(paths.checkpoint(task, seed)) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -19,7 +19,7 @@ SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 
 # Models that need no hub, as they differ from the defaults of transformers.BertConfig.
-ARCHITECTURES: dict[str, dict[str, int]] = {
+ARCHITECTURES: dict[str, dict[str, float]] = {
     "random:bert-base-uncased": {},
     "random:minilm-l6": {
         "hidden_size": 384,
@@ -33,8 +33,17 @@ ARCHITECTURES: dict[str, dict[str, int]] = {
         "num_attention_heads": 4,
         "intermediate_size": 1024,
     },
+    "scratch:piece-bert": {
+        "vocab_size": 12000,
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 512,
+        "hidden_dropout_prob": 0.3,
+    },
 }
 # These get a vocabulary from the training texts, the others MiniLM's.
+OF_PIECES = ("scratch:piece-bert",)
 OF_CHARACTERS = ("random:bert-base-chinese", "scratch:char-bert")
 
 
@@ -55,7 +64,7 @@ class Pretrained:
     location: str
     tokenizer: str
     weights: str = "pretrained"
-    architecture: dict[str, int] | None = None
+    architecture: dict[str, float] | None = None
 
 
 def resolve(name: str, with_weights: bool = True) -> Pretrained:
@@ -70,7 +79,7 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
             give the model.
     """
     if name in ARCHITECTURES:
-        tokenizer = "" if name in OF_CHARACTERS else minilm_folder()
+        tokenizer = "" if name in (*OF_PIECES, *OF_CHARACTERS) else minilm_folder()
         return Pretrained(name, "", tokenizer, name.split(":")[0], ARCHITECTURES[name])
     if name.startswith("random:"):
         architecture = resolve(name.removeprefix("random:"), with_weights=False)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from stages.models.characters import character_tokenizer
 from stages.models.label_order import order_of, reorder_head
-from stages.models.model_names import Pretrained
+from stages.models.model_names import OF_PIECES, Pretrained
+from stages.models.pieces import piece_tokenizer
 from stages.plumbing.command import UserError, is_disk_full
 from stages.sources.model_hub import REMEDY
 from stages.tasks import Task
@@ -90,8 +91,12 @@ def load_or_raise(
         tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **offers)
     else:
         positions = config.max_position_embeddings
-        size = (model.architecture or {}).get("vocab_size")
-        tokenizer = character_tokenizer(texts, positions, size)
+        sized = "vocab_size" in (model.architecture or {})
+        if model.name in OF_PIECES:
+            tokenizer = piece_tokenizer(texts, positions, config.vocab_size)
+        else:
+            size = config.vocab_size if sized else None
+            tokenizer = character_tokenizer(texts, positions, size)
         config.vocab_size = len(tokenizer)
     if model.weights != "pretrained":
         return AutoModelForSequenceClassification.from_config(config), tokenizer

@@ -39,6 +39,7 @@ class TaskRecipe(Section):
     max_steps: int
     warmup_ratio: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
+    token_dropout: float = Field(default=0, ge=0, lt=1)  # share of the tokens hidden in training
 
 
 class Finetune(Section):
