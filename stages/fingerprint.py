@@ -21,14 +21,15 @@ def fingerprint(task: str) -> None:
     parts = {"settings": settings(task, params)}
     wanted = {
         "data": params.dataset(task).files(params.download_glue),
-        "model": local_model(task, params),
+        "model": local_model(task, params, known.get("model", {})),
     }
     for part, files in wanted.items():
         missing = [str(file) for file in files if not file.exists()]
         if part == "data" and not files:  # such as a folder that an environment variable names
             missing = list(known.get(part, {}))
         if not missing:
-            parts[part] = {file.name: of(file) for file in files}
+            # Numbered, because two may have one name; a path would be this machine's own.
+            parts[part] = {f"{i} {file.name}": of(file) for i, file in enumerate(files, start=1)}
         elif known.get("settings") == parts["settings"] and part in known:
             print(f"{task}: {missing[0]} is not here; what was built from it before stands")
             parts[part] = known[part]
@@ -43,10 +44,13 @@ def settings(task: str, params: Params) -> dict:
     return {} if own is None else own.model_dump(mode="json")
 
 
-def local_model(task: str, params: Params) -> list[Path]:
+def local_model(task: str, params: Params, known: dict) -> list[Path]:
+    """The folder, if it is one or was one before: where it is not at hand, it reads as a hub id."""
     recipe = params.recipe(task)
     folder = Path((recipe.checkpoint or recipe.model).removeprefix("random:"))
-    return [folder] if folder.is_dir() or str(folder).startswith(("/", ".", "~")) else []
+    was_one = f"1 {folder.name}" in known
+    is_one = folder.is_dir() or str(folder).startswith(("/", ".", "~"))
+    return [folder] if is_one or was_one else []
 
 
 def of(path: Path) -> dict[str, str] | str:
