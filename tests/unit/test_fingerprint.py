@@ -59,10 +59,13 @@ def test_other_settings_of_the_entry_are_seen_and_those_of_another_task_are_not(
 def test_files_that_are_gone_keep_what_was_known_of_them(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert not changed(lambda: [shutil.rmtree(files / name) for name in ("one", "two", "model")])
-    assert (
-        "one/own.csv is not here; what was built from it before stands" in capsys.readouterr().out
-    )
+    def leave() -> None:
+        for name in ("one", "two", "model"):
+            shutil.rmtree(files / name)
+
+    assert not changed(leave)
+    said = capsys.readouterr().out
+    assert "one/own.csv is not here; what was built from it before stands" in said
 
 
 def test_files_that_were_never_there_are_an_error(files: Path) -> None:
