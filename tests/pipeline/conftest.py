@@ -92,6 +92,13 @@ class Repo:
         output = self.run("dvc", "repro", *arguments, prefix=prefix)
         return re.findall(r"Running stage '(.+)':", output)
 
+    def copy(self, folder: Path) -> "Repo":
+        """All of it, with what git and DVC do not know; `clone` is what a colleague gets."""
+        other = Repo(folder, Path())
+        other.environment = dict(self.environment)
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return other
+
     def clone(self, folder: Path) -> "Repo":
         copy = Repo(folder, Path())
         copy.environment = dict(self.environment)
@@ -158,9 +165,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Pat
 @pytest.fixture(scope="session")
 def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """The same after one full `dvc repro`, committed. Not to be changed by a test: copy it."""
-    repo = Repo(tmp_path_factory.mktemp("finished") / "project", Path())
-    shutil.copytree(fresh.folder, repo.folder, symlinks=True)
-    repo.environment = dict(fresh.environment)
+    repo = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
     repo.repro()
     repo.commit()
     return repo
@@ -169,7 +174,4 @@ def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
 @pytest.fixture
 def repo(finished: Repo, tmp_path: Path) -> Repo:
     """A copy of the finished repository, to do with as a test likes."""
-    copy = Repo(tmp_path / "project", Path())
-    shutil.copytree(finished.folder, copy.folder, symlinks=True)
-    copy.environment = dict(finished.environment)
-    return copy
+    return finished.copy(tmp_path / "project")

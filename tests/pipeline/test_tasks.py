@@ -2,7 +2,6 @@
 
 import json
 import random
-import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -39,12 +38,11 @@ def write_topics(path: Path) -> None:
 @pytest.fixture(scope="module")
 def several(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """After one `dvc repro` of all of TASKS. Not to be changed by a test: copy it."""
-    repo = Repo(tmp_path_factory.mktemp("several") / "project", Path())
-    shutil.copytree(fresh.folder, repo.folder, symlinks=True)
+    repo = fresh.copy(tmp_path_factory.mktemp("several") / "project")
     mirror = tmp_path_factory.mktemp("glue")
     write_mirror(mirror, "stsb", {"train": 90, "dev": 40, "test": 5})
     write_mirror(mirror, "mnli", {"train": 90, "dev": 40, "test": 5})
-    repo.environment = fresh.environment | {"GLUE_MIRROR": str(mirror)}
+    repo.environment["GLUE_MIRROR"] = str(mirror)
     tiny_roberta(repo.folder / "tiny-roberta")
     tiny_distilbert(repo.folder / "tiny-distilbert")
     tiny_xlnet(repo.folder / "tiny-xlnet")
@@ -67,10 +65,7 @@ def several(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
 
 @pytest.fixture
 def repo(several: Repo, tmp_path: Path) -> Repo:
-    copy = Repo(tmp_path / "project", Path())
-    shutil.copytree(several.folder, copy.folder, symlinks=True)
-    copy.environment = dict(several.environment)
-    return copy
+    return several.copy(tmp_path / "project")
 
 
 @pytest.mark.parametrize("task", TASKS)
