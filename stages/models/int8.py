@@ -10,6 +10,7 @@ so scale and offset of a row are applied outside of the integer product.
 
 import json
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -115,10 +116,12 @@ def quantize_layers(
     embeddings: bool = False,
     keep: frozenset[str] = frozenset(),
     ranges: dict[str, Range] | None = None,
+    round_weight: Callable[[str, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> nn.Module:
     """Replace Linear (and Embedding) layers of `module` in place, except those in `keep`.
 
     Args:
+        round_weight: name and weight of a Linear -> int8 and scales, instead of `quantize_weight`.
         ranges: of the input of each Linear by name, if `how` is static.
 
     Raises:
@@ -134,7 +137,10 @@ def quantize_layers(
         if isinstance(child, nn.Embedding):
             module.set_submodule(name, Int8Embedding(*quantize_weight(f"{name}.weight", weight)))
             continue
-        q, scale = quantize_weight(f"{name}.weight", weight, per_channel, how.weight_levels)
+        if round_weight is not None:
+            q, scale = round_weight(f"{name}.weight", weight)
+        else:
+            q, scale = quantize_weight(f"{name}.weight", weight, per_channel, how.weight_levels)
         none = torch.zeros(child.out_features)
         bias = none if child.bias is None else child.bias.detach().clone()
         span = ranges[name] if ranges is not None else None

@@ -1,0 +1,109 @@
+"""Which kernel multiplies on this CPU, and building ours at first use."""
+
+import hashlib
+import os
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+
+from filelock import FileLock
+
+from stages.plumbing.command import UserError, nearest
+
+# The one kernel to use, for tests and for whoever does not trust the choice.
+FORCED = "INT8_FAST_KERNEL"
+# avx2: safe-L, see kernel.cpp. vnni: the same panels with AVX512-VNNI. library: torch's own products.
+KERNELS = ("avx2", "vnni", "library")
+SOURCE = Path(__file__).with_name("kernel.cpp")
+FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
+
+
+class Unavailable(Exception):
+    """Our kernel cannot run here; the message says why."""
+
+
+@cache
+def choose() -> str:
+    """One of KERNELS, loaded and ready; a line says so where it is the library's.
+
+    Raises:
+        UserError: the kernel that INT8_FAST_KERNEL forces does not exist or cannot run here.
+    """
+    forced = os.environ.get(FORCED, "")
+    if forced and forced not in KERNELS:
+        raise UserError(f"{FORCED}={forced} names no kernel; {nearest(forced, KERNELS)}")
+    if forced == "library":
+        return forced
+    try:
+        best = best_for_cpu()
+        if forced == "vnni" and best != "vnni":
+            raise Unavailable("this CPU has no AVX512-VNNI")
+        load_ours()
+    except Unavailable as reason:
+        if forced:
+            raise UserError(f"{FORCED}={forced} cannot run here: {reason}") from None
+        print(f"int8_fast: {reason}; torch's own int8 products are used", file=sys.stderr)
+        return "library"
+    return forced or best
+
+
+def best_for_cpu() -> str:
+    """The fastest of our kernels that this CPU has the instructions for.
+
+    Raises:
+        Unavailable: none.
+    """
+    import torch
+
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        raise Unavailable(f"the kernel is for x86 CPUs, not for {platform.machine()}")
+    if not torch.cpu._is_avx2_supported():
+        raise Unavailable("this CPU has no AVX2")
+    if torch.cpu._is_avx512_supported() and torch.cpu._is_vnni_supported():
+        return "vnni"
+    return "avx2"
+
+
+@cache
+def load_ours() -> None:
+    """Compile kernel.cpp, unless that was done before, and register torch.ops.int8_fast.
+
+    What was compiled is kept where torch keeps extensions (TORCH_EXTENSIONS_DIR).
+
+    Raises:
+        Unavailable: no compiler, or it failed.
+    """
+    import torch
+    from torch.utils import cpp_extension
+
+    key = hashlib.sha256(SOURCE.read_bytes())
+    key.update(f"{FLAGS} {torch.__version__} {sys.version_info[:2]}".encode())
+    name = f"int8_fast_{key.hexdigest()[:16]}"
+    folder = Path(cpp_extension._get_build_directory(name, False))
+    built = folder / f"{name}.so"
+    # torch waits for ever for a builder that was killed; this lock ends with its process.
+    with FileLock(folder.with_suffix(".lock")):
+        if not (folder / "complete").exists():
+            compile_into(folder, name)
+            (folder / "complete").touch()
+    torch.ops.load_library(str(built))
+
+
+def compile_into(folder: Path, name: str) -> None:
+    from torch.utils import cpp_extension
+
+    (folder / "lock").unlink(missing_ok=True)
+    print("int8_fast: compiling the kernel, once for this machine", file=sys.stderr)
+    try:
+        cpp_extension.load(
+            name,
+            [str(SOURCE)],
+            extra_cflags=FLAGS,
+            extra_ldflags=["-fopenmp"],
+            build_directory=str(folder),
+            is_python_module=False,
+        )
+    except (RuntimeError, OSError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise Unavailable(f"the kernel could not be compiled ({reason})") from None

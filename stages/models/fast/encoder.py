@@ -1,0 +1,202 @@
+"""A BERT-type classifier in int8, around FastLinear, doing no work that changes no answer.
+
+- A batch's rows lie one after the other without their padding, so no layer sees padding and no
+  attention needs a mask. Rows of one length share an attention call.
+- Query, key and value are one layer, so their input is quantized once.
+- After the last layer's keys and values only the first token matters to a classifier: its query,
+  its feed-forward, its head.
+- Embeddings stay int8 in memory; looked-up rows are multiplied out.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
+
+from stages.models.fast.families import EPILOGUES, FAMILIES, Family
+from stages.models.fast.linear import FastLinear
+from stages.models.tokens import Batch
+from stages.plumbing.command import UserError
+
+DISTILBERT_EPS = 1e-12
+
+
+class Norm(NamedTuple):
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class Layer(NamedTuple):
+    """`query` is apart in the last layer only, where `qkv` holds keys and values alone."""
+
+    qkv: FastLinear
+    query: FastLinear | None
+    attention_out: FastLinear
+    after_attention: Norm
+    ffn_in: FastLinear
+    ffn_act: Callable[[Tensor], Tensor] | None
+    ffn_out: FastLinear
+    after_ffn: Norm
+
+
+class Group(NamedTuple):
+    """Neighbouring texts of one length: rows `start` to `start + count * length`."""
+
+    start: int
+    count: int
+    length: int
+
+
+class FastClassifier:
+    """Callable: a padded batch -> float32 logits (batch, outputs)."""
+
+    def __init__(self, family: Family, config: Any, tensors: dict[str, Tensor]) -> None:
+        self.tensors, self.family, self.config = tensors, family, config
+        self.eps = getattr(config, family.eps) if family.eps else DISTILBERT_EPS
+        self.heads = getattr(config, family.heads)
+        at = family.embeddings
+        self.words = self.table(f"{at}.word_embeddings")
+        self.positions = multiplied(*self.table(f"{at}.position_embeddings"))
+        kinds = f"{at}.token_type_embeddings"
+        self.kinds = multiplied(*self.table(kinds)) if f"{kinds}.weight" in tensors else None
+        self.first_position = config.pad_token_id + 1 if family.padded_positions else 0
+        self.after_embeddings = self.norm(f"{at}.LayerNorm")
+        count = getattr(config, family.layers)
+        self.layers = [self.layer(i, last=i == count - 1) for i in range(count)]
+        *inner, (logits, _) = family.head
+        self.head = [(self.linear(name), getattr(torch, act)) for name, act in inner]
+        self.logits = tensors[f"{logits}.weight"], tensors[f"{logits}.bias"]
+
+    def table(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.tensors[f"{name}.weight"], self.tensors[f"{name}.weight_scale"]
+
+    def norm(self, name: str) -> Norm:
+        return Norm(self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], self.eps)
+
+    def linear(self, *names: str, activation: Any = "none") -> FastLinear:
+        """One layer of those that share an input."""
+        parts = [
+            torch.cat([self.tensors[f"{name}.{part}"] for name in names])
+            for part in ("weight", "weight_scale", "bias")
+        ]
+        return FastLinear(*parts, activation=activation)
+
+    def layer(self, i: int, last: bool) -> Layer:
+        family = self.family
+        query, *others = (name.format(i=i) for name in (family.query, family.key, family.value))
+        act = getattr(self.config, family.ffn_act)
+        return Layer(
+            self.linear(*others) if last else self.linear(query, *others),
+            self.linear(query) if last else None,
+            self.linear(family.attention_out.format(i=i)),
+            self.norm(family.after_attention.format(i=i)),
+            self.linear(family.ffn_in.format(i=i), activation=EPILOGUES.get(act, "none")),
+            None if act in EPILOGUES else other_activation(act),
+            self.linear(family.ffn_out.format(i=i)),
+            self.norm(family.after_ffn.format(i=i)),
+        )
+
+    @torch.inference_mode()
+    def __call__(self, batch: Batch) -> np.ndarray:
+        mask = batch["attention_mask"] != 0
+        lengths = mask.sum(1)
+        # Shortest first, so that texts of one length are neighbours; the answers go back in order.
+        order = np.argsort(lengths, kind="stable")
+        groups, start = [], 0
+        for length, count in zip(*np.unique(lengths, return_counts=True), strict=True):
+            groups.append(Group(start, int(count), int(length)))
+            start += int(count * length)
+        if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
+            raise UserError("a text is padded on its left or empty; int8_fast reads from the left")
+        flat = {name: torch.from_numpy(array[order][mask[order]]) for name, array in batch.items()}
+        places = torch.from_numpy(np.nonzero(mask[order])[1])
+        x = self.embed(flat, places)
+        firsts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths[order])[:-1]]))
+        for layer in self.layers:
+            x = self.run(layer, x, groups, firsts)
+        for linear, act in self.head:
+            x = act(linear(x))
+        answers = torch.nn.functional.linear(x, *self.logits).numpy()
+        logits = np.empty_like(answers)
+        logits[order] = answers
+        return logits
+
+    def embed(self, flat: dict[str, Tensor], places: Tensor) -> Tensor:
+        ids = flat["input_ids"]
+        x = multiplied(*(part[ids] for part in self.words))
+        x += self.positions[places + self.first_position]
+        if self.kinds is not None:
+            kinds = flat.get("token_type_ids")
+            x += self.kinds[0] if kinds is None else self.kinds[kinds]
+        return self.after_embeddings(x)
+
+    def run(self, layer: Layer, x: Tensor, groups: list[Group], firsts: Tensor) -> Tensor:
+        """Rows of all tokens (tokens, hidden); out of the last layer, of first tokens alone."""
+        size = x.shape[1]
+        qkv = layer.qkv(x)
+        if layer.query is None:
+            query, key, value = qkv.split(size, 1)
+        else:
+            key, value = qkv.split(size, 1)
+            x = x[firsts]
+            query = layer.query(x)
+        mixed, done = [], 0
+        for start, count, length in groups:
+            rows = slice(start, start + count * length)
+            asked = slice(done, done + count) if layer.query is not None else rows
+            mixed.append(self.attend(query[asked], key[rows], value[rows], count))
+            done += count
+        attended = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+        x = layer.after_attention(layer.attention_out(attended).add_(x))
+        inner = layer.ffn_in(x)
+        if layer.ffn_act is not None:
+            inner = layer.ffn_act(inner)
+        return layer.after_ffn(layer.ffn_out(inner).add_(x))
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, count: int) -> Tensor:
+        """`count` texts of one length: (rows, hidden) each -> rows of `query`."""
+        q, k, v = (
+            part.view(count, -1, self.heads, part.shape[1] // self.heads).transpose(1, 2)
+            for part in (query, key, value)
+        )
+        return scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(query.shape)
+
+
+def multiplied(weight: Tensor, scale: Tensor) -> Tensor:
+    """Rows of int8 and their scales -> float32."""
+    return weight.float().mul_(scale.unsqueeze(-1))
+
+
+def other_activation(name: str) -> Callable[[Tensor], Tensor]:
+    from transformers.activations import ACT2FN
+
+    activation: Callable[[Tensor], Tensor] = ACT2FN[name]
+    return activation
+
+
+def load(artifact: Path) -> FastClassifier:
+    """The classifier in `artifact`, packed for this CPU.
+
+    Raises:
+        UserError: the weights do not fit config.json.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(artifact)
+    tensors = load_file(artifact / "model.safetensors")
+    try:
+        return FastClassifier(FAMILIES[config.model_type], config, tensors)
+    except (KeyError, RuntimeError) as error:
+        raise UserError(
+            f"{artifact}/model.safetensors does not fit its config.json ({error}); run "
+            "'dvc repro' to build it anew"
+        ) from None
