@@ -45,7 +45,8 @@ def evaluate(task: str, seed: str, variant: str) -> None:
         report(f"{variant}, seed {seed},", split, definition.metrics, result)
     with new_file(paths.predictions(task, seed, variant)) as partial:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
-    metrics |= {"weights": recipe.weights} | read_json(paths.ARITHMETIC)
+    metrics |= {"weights": recipe.weights, "kernel": variants.kernel_of(variant)}
+    metrics |= read_json(paths.ARITHMETIC)
     write_json(paths.accuracy(task, seed, variant), metrics)
 
 

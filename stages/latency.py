@@ -18,7 +18,7 @@ import psutil
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from stages import tasks
+from stages import tasks, variants
 from stages.measure.environment import all_threads, describe
 from stages.measure.timed_process import TimedProcess, save_batches
 from stages.measure.timing import group_name, percentile, summarize
@@ -187,7 +187,8 @@ def write(
                 for size in settings.batch_sizes
                 for threads in settings.threads
             }
-            write_json(folder / f"{name}.json", groups | machine)
+            facts = {"kernel": variants.kernel_of(name)} | machine
+            write_json(folder / f"{name}.json", groups | facts)
             for group, result in groups.items():
                 print(f"{name} {group}: p50 {result['p50_ms']:.2f} p90 {result['p90_ms']:.2f} ms")
     with new_file(paths.REPORTS / task / "latency.csv") as partial:

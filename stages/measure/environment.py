@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shutil
+import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -18,6 +20,7 @@ def describe() -> dict[str, str | int]:
         ),
         "cpu_cache": cpuinfo("cache size"),
         "instruction_set": instruction_set(),
+        "compiler": compiler(),
         "cores": all_threads(),
         "machine": platform.machine(),
         "system": platform.system(),
@@ -25,6 +28,15 @@ def describe() -> dict[str, str | int]:
     }
     facts.update({name: installed(name) for name in LIBRARIES})
     return facts
+
+
+def compiler() -> str:
+    """Of C++: without one, int8_fast multiplies with a library's kernel."""
+    found = shutil.which(os.environ.get("CXX", "c++"))
+    if found is None:
+        return "none"
+    answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    return answer.stdout.partition("\n")[0].strip()
 
 
 def installed(package: str) -> str:

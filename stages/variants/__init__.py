@@ -47,7 +47,8 @@ class Variant(Protocol):
     """A module in stages/variants/.
 
     It may also have `calibrate(source, folder, params)`, which writes into `folder` what it learns
-    from the training rows before it is built: ranges, sensitivities, trained weights.
+    from the training rows before it is built: ranges, sensitivities, trained weights. One that
+    chooses by CPU what multiplies has `kernel()`, which names the choice.
     """
 
     Params: type[Section]
@@ -84,3 +85,9 @@ def get(name: str) -> Variant:
     if name not in names():
         raise UserError(f"unknown variant '{name}'; {nearest(name, names())}")
     return cast(Variant, importlib.import_module(f"{__name__}.{name}"))
+
+
+def kernel_of(name: str) -> str:
+    """What the variant called `name` multiplies with here, where that depends on the machine."""
+    choose = getattr(get(name), "kernel", None)
+    return choose() if choose else "library"

@@ -1,8 +1,8 @@
 """int8_embeddings, multiplied by a kernel of our own and without the work that padding makes.
 
-Weights get as many levels per channel as let a CPU without VNNI add up S products in 16 bits, which
-no input can overflow (safe-L, see stages/models/fast/). The artifact is the same for every CPU; what
-multiplies is chosen when it is loaded.
+Weights get as many levels per channel as let a CPU without VNNI add up S products in 16 bits,
+which no input can overflow (safe-L, see stages/models/fast/). The artifact is the same for every
+CPU; what multiplies is chosen when it is loaded.
 """
 
 from pathlib import Path
@@ -13,6 +13,7 @@ from stages.models.artifact import WEIGHTS
 from stages.models.int8_artifact import export
 from stages.models.storage import tensor_bytes
 from stages.models.tokens import Predict
+from stages.plumbing.files import read_json
 from stages.plumbing.section import Section
 from stages.variants import Skipped, Source
 
@@ -25,6 +26,8 @@ class Params(Section):
 
 
 def build(source: Source, folder: Path, params: Section) -> None:
+    from torch import Tensor
+
     from stages.models import int8
     from stages.models.classifier import load_checkpoint
     from stages.models.fast.families import FAMILIES
@@ -32,15 +35,14 @@ def build(source: Source, folder: Path, params: Section) -> None:
     from stages.models.fast.packing import quantize
 
     assert isinstance(params, Params)
-    module = load_checkpoint(source.checkpoint)
-    kind = module.config.model_type
+    kind = read_json(source.checkpoint / "config.json")["model_type"]
     if kind not in FAMILIES:
         raise Skipped(
             f"int8_fast knows {', '.join(FAMILIES)}, not {kind}; int8_embeddings runs every model"
         )
-    logits = FAMILIES[kind].head[-1][0]
+    module, logits = load_checkpoint(source.checkpoint), FAMILIES[kind].head[-1][0]
 
-    def safe(name: str, weight: int8.Tensor) -> tuple[int8.Tensor, int8.Tensor]:
+    def safe(name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
         found = quantize(name, weight, params.max_weight_error)
         return found.weight, found.scale
 

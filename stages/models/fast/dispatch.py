@@ -13,7 +13,7 @@ from stages.plumbing.command import UserError, nearest
 
 # The one kernel to use, for tests and for whoever does not trust the choice.
 FORCED = "INT8_FAST_KERNEL"
-# avx2: safe-L, see kernel.cpp. vnni: the same panels with AVX512-VNNI. library: torch's own products.
+# avx2: safe-L, see kernel.cpp; vnni: the same panels with AVX512-VNNI; library: torch's products.
 KERNELS = ("avx2", "vnni", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
 FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
@@ -32,7 +32,7 @@ def choose() -> str:
     """
     forced = os.environ.get(FORCED, "")
     if forced and forced not in KERNELS:
-        raise UserError(f"{FORCED}={forced} names no kernel; {nearest(forced, KERNELS)}")
+        raise UserError(f"{FORCED}={forced} names no kernel; {nearest(forced, list(KERNELS))}")
     if forced == "library":
         return forced
     try:

@@ -49,10 +49,10 @@ class Layer(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Neighbouring texts of one length: rows `start` to `start + count * length`."""
+    """Neighbouring texts of one length: rows `start` to `start + texts * length`."""
 
     start: int
-    count: int
+    texts: int
     length: int
 
 
@@ -84,11 +84,11 @@ class FastClassifier:
 
     def linear(self, *names: str, activation: Any = "none") -> FastLinear:
         """One layer of those that share an input."""
-        parts = [
+        weight, scale, bias = (
             torch.cat([self.tensors[f"{name}.{part}"] for name in names])
             for part in ("weight", "weight_scale", "bias")
-        ]
-        return FastLinear(*parts, activation=activation)
+        )
+        return FastLinear(weight, scale, bias, activation=activation)
 
     def layer(self, i: int, last: bool) -> Layer:
         family = self.family

@@ -1,18 +1,23 @@
 """One int8 Linear with per-token activations of 7 bits, on whichever kernel this CPU runs best."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from stages.models.fast.dispatch import choose
-from stages.models.fast.packing import PANEL, PRODUCTS, lane_sums, pack, padded
-from stages.models.fast.packing import LANE_LIMIT as LIMIT
+from stages.models.fast.packing import LANE_LIMIT, PANEL, PRODUCTS, lane_sums, pack, padded
 from stages.models.int8 import Int8Linear
 from stages.models.quantizers import Activations, dynamic_range
 
 Activation = Literal["none", "gelu", "relu"]
 ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of kernel.cpp
+AFTER: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "none": torch.nn.Identity(),
+    "gelu": torch.nn.functional.gelu,
+    "relu": torch.relu,
+}
 PER_TOKEN = Activations("per_token", bits=7)
 VNNI = 0  # in place of S
 
@@ -55,10 +60,7 @@ class FastLinear:
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.kernel == "library":
-            y = self.library(x)
-            return (
-                y if self.activation == "none" else getattr(torch.nn.functional, self.activation)(y)
-            )
+            return AFTER[self.activation](self.library(x))
         products = VNNI if self.kernel == "vnni" else self.products
         activation = ACTIVATIONS.index(self.activation)
         y: Tensor = torch.ops.int8_fast.linear(
@@ -71,7 +73,7 @@ def safe_products(weight: Tensor) -> int:
     """The largest S that int8 weights (n, k) are safe for, whatever they were made for."""
     if not len(weight):
         return PRODUCTS[0]
-    return next(s for s in PRODUCTS if lane_sums(weight, s).amax() <= LIMIT)
+    return next(s for s in PRODUCTS if lane_sums(weight, s).amax() <= LANE_LIMIT)
 
 
 def library_linear(weight: Tensor, scale: Tensor, bias: Tensor) -> nn.Module:
