@@ -32,7 +32,7 @@ def main(chosen: Settings) -> None:
     here = environment()
     say_what_differs(chosen.folder, here)
     print(f"instruction set: {chosen.isa.name}, {chosen.isa.described}", flush=True)
-    rows = work.rows()
+    rows = work.rows(chosen.pairs)
     measured = Measured(isa=chosen.isa, environment=here, task=rows.task.name)
     measured.ceilings = ceilings(chosen.isa)
     base = SCRATCH / chosen.isa.name

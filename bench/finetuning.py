@@ -57,7 +57,7 @@ def one(way: str, name: str, limit: int) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(all_threads())
-    rows = work.rows()
+    rows = work.rows(work.PAIRS)
     train = rows.train.head(limit) if limit else rows.train
     recipe = load_params().recipe(rows.task.name).model_copy(update={"epochs": 1.0})
     texts = train[list(rows.task.text_columns)].to_numpy().ravel()

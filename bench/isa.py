@@ -24,7 +24,7 @@ SIMULATED = (
     "them"
 )
 VARIABLE = "BENCH_HIDE_ISA"  # set for the children of a simulated run
-# Read by the libraries themselves. FBGEMM and oneDNN sit inside torch, CTranslate2 and OpenVINO.
+# Read by the libraries themselves. FBGEMM and oneDNN sit inside torch, oneDNN inside CTranslate2.
 SWITCHES = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2",
@@ -41,7 +41,12 @@ OWN_SWITCH = {
     "ctranslate2": "environment: CT2_FORCE_CPU_ISA, DNNL_MAX_CPU_ISA",
 }
 # Libraries that execute `cpuid` themselves, and where their code lies.
-PATCHED = {"onnxruntime": ("onnxruntime.capi", "onnxruntime_pybind11_state*.so")}
+PATCHED = {
+    "onnxruntime": [("onnxruntime.capi", "onnxruntime_pybind11_state*.so")],
+    "openvino": [("openvino.libs", "libopenvino.so*"), ("openvino.libs", "*intel_cpu_plugin.so")],
+}
+# OpenVINO's oneDNN reads this too, but the rest of OpenVINO does not, and then computes nothing.
+NOT_FOR = {"openvino": ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")}
 
 
 class NotHidden(Exception):
@@ -101,8 +106,9 @@ def hide_from(library: str) -> str:
         return OWN_SWITCH[library]
     if library not in PATCHED:
         raise NotHidden(f"no way is known to hide AVX-512 and VNNI from {library}")
-    package, pattern = PATCHED[library]
-    return patch(library_file(package, pattern))
+    for switch in NOT_FOR.get(library, ()):
+        os.environ.pop(switch, None)
+    return "; ".join(patch(library_file(*where)) for where in PATCHED[library])
 
 
 def library_file(package: str, pattern: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.isa import AVX2, NATIVE, Isa, choose, more_than_avx2
-from bench.work import BERT, LENGTHS, MINILM
+from bench.work import BERT, LENGTHS, MINILM, PAIRS
 from stages import variants
 from stages.plumbing.command import UserError, nearest
 
@@ -28,6 +28,7 @@ class Settings:
     runners: list[str]
     checkpoint: Path | None
     batch_size: int
+    pairs: int
     rounds: int
     length_calls: int
     lengths: tuple[int, ...]
@@ -79,6 +80,7 @@ def settings(given: list[str] | None = None) -> Settings:
         runners=[*chosen["--peers"], *chosen["--variants"]],
         checkpoint=options.checkpoint,
         batch_size=options.batch_size,
+        pairs=48 if options.quick else PAIRS,
         rounds=1 if options.quick else options.rounds,
         length_calls=1 if options.quick else 3,
         lengths=LENGTHS[:2] if options.quick else LENGTHS,

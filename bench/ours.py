@@ -1,13 +1,12 @@
 """One of our variants as a runner of the race, built as the stage `quantize` builds it."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.isa import Isa
 from bench.peers import torch_threads
 from stages import variants
-from stages.models.artifact import copy_without_weights, read_recipe, write_manifest
+from stages.models.artifact import copy_without_weights, write_manifest
 from stages.models.tokens import Predict
 from stages.plumbing.command import UserError
 from stages.plumbing.params import load_params
@@ -18,23 +17,14 @@ from stages.variants import Source
 TRAIN, TASK = "train.parquet", "task.json"
 
 
-@dataclass(frozen=True)
 class Ours:
-    name: str
-
-    @property
-    def LIBRARY(self) -> str:
-        if "onnx" in self.name:
-            return "onnxruntime"
-        return "int8_fast" if self.name == "int8_fast" else "torch"
-
-    @property
-    def REQUIRES(self) -> tuple[str, ...]:
-        return ("torchao",) if "torchao" in self.name else ()
-
-    @property
-    def BITS(self) -> int:
-        return 32 if self.name == variants.REFERENCE else 8
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.LIBRARY = "onnxruntime" if "onnx" in name else "torch"
+        if name == "int8_fast":
+            self.LIBRARY = name
+        self.REQUIRES: tuple[str, ...] = ("torchao",) if "torchao" in name else ()
+        self.BITS = 32 if name == variants.REFERENCE else 8
 
     def prepare(self, checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
         variant = variants.get(self.name)
@@ -58,7 +48,6 @@ class Ours:
 
     def load(self, folder: Path, threads: int) -> tuple[Predict, int | None]:
         found = torch_threads(threads)
-        read_recipe(folder)
         return variants.get(self.name).load(folder), found
 
 

@@ -7,12 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench import peers
 from bench.isa import Isa
 from bench.prepare import Prepared, prepare
 from bench.runner import CutOff, Runner
 from bench.work import Work
 from stages.measure.timed_process import save_batches
+from stages.variants import REFERENCE
 
 # All batches of the tutorial have one shape: timing every third of them is enough.
 TUTORIAL_EVERY = 3
@@ -68,6 +71,7 @@ def race(
             outcome.leave_out(name, one.skipped)
         else:
             ready.append(one)
+    ready.sort(key=lambda one: one.name != REFERENCE)  # whose logits the others' are compared with
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "batches.safetensors"
         save_batches(work.batches, file)
@@ -92,13 +96,22 @@ def one_thread_count(
 ) -> None:
     with ExitStack() as stack:
         running: dict[str, Runner] = {}
+        reference: np.ndarray | None = None
         for one in ready:
             try:
                 runner = Runner(one.name, one.folder, threads, batches, isa)
                 stack.callback(runner.close)
-                runner.probe(feed(one.name, work)[-1])
+                mine = feed(one.name, work)
+                runner.probe(mine[-1], len(mine))
             except CutOff as reason:
                 outcome.leave_out(one.name, str(reason))
+                continue
+            logits = runner.logits(work.names("sorted")[-1])
+            if one.name == REFERENCE:
+                reference = logits
+            elif reference is not None and not alike(logits, reference):
+                runner.close()
+                outcome.leave_out(one.name, "its answers are nothing like fp32's: it does not work")
                 continue
             running[one.name] = runner
             facts = {"size_mb": one.size_mb, "load_s": runner.facts["load_s"]}
@@ -117,6 +130,14 @@ def one_thread_count(
                         time_block(outcome, model, runner, work, [length] * length_calls, number)
         for name, runner in running.items():
             outcome.runners[name].setdefault("peak_mb", runner.peak_mb())
+
+
+def alike(logits: np.ndarray, reference: np.ndarray) -> bool:
+    """Whether this can be the same model, quantized however coarsely.
+
+    A library that fails silently is fast: one that computed nothing took a hundredth of the time.
+    """
+    return bool(np.abs(logits - reference).mean() <= 0.5 * np.abs(reference).mean())
 
 
 def feed(name: str, work: Work) -> list[str]:

@@ -18,7 +18,7 @@ def markdown(found: dict[str, Any]) -> str:
     machine = found["environment"]
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {found['instruction_set']}; "
-        f"{found['task']}, in {found['minutes']} minutes. Ratios are times as fast: more is better.",
+        f"{found['task']}, in {found['minutes']} minutes. Ratios say how many times as fast.",
         "",
     ]
     for model in dict.fromkeys(row["model"] for row in found["runners"]):

@@ -13,8 +13,10 @@ from bench.isa import Isa
 from bench.race import Outcome
 from bench.targets import judge
 from bench.work import BERT, LENGTHS, MINILM, MRPC, Work
+from stages.variants import REFERENCE
 
-OURS, REFERENCE = "int8_fast", "fp32"
+OURS = "int8_fast"
+WAYS = ("plain", "ours")
 KERNELS = {"fbgemm": "fbgemm", "onednn": "onednn", "ort": "ort"}
 
 
@@ -124,10 +126,8 @@ def kernel_figures(kernels: dict[str, Any]) -> dict[str, Any]:
     table = pd.DataFrame(kernels["samples"])
     medians = table.groupby(["n", "k", "m", "contender"], sort=False)["ms"].median().unstack()
     figures: dict[str, Any] = {"left_out": kernels["left_out"], "hidden_by": kernels["hidden_by"]}
-    figures["shapes"] = [
-        {"n": n, "k": k, "m": m} | {f"{name}_ms": float(ms) for name, ms in line.items()}
-        for (n, k, m), line in medians.iterrows()
-    ]
+    times = medians.add_suffix("_ms").reset_index()
+    figures["shapes"] = times.to_dict("records")
     for ours in [name for name in medians if str(name).startswith("ours")]:
         for theirs in [name for name in medians if not str(name).startswith("ours")]:
             figures[f"{ours}_vs_{theirs}_x"] = geomean(medians[theirs] / medians[ours])
@@ -148,9 +148,6 @@ def finetune_figures(found: list[dict[str, Any]]) -> dict[str, Any]:
         "plain_vs_ours_x": seconds["plain"] / seconds["ours"],
         "runs": found,
     }
-
-
-WAYS = ("plain", "ours")
 
 
 def target_values(

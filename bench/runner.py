@@ -18,6 +18,7 @@ from stages.measure.timed_process import TimedProcess
 from stages.models.tokens import Batch, Predict
 
 LIMIT_S = 20.0  # of one batch; who takes longer is cut off
+PASS_LIMIT_S = 240.0  # of all batches, by what the longest takes
 
 
 class CutOff(Exception):
@@ -66,6 +67,7 @@ class Runner(TimedProcess):
             CutOff: none came within `limit_s`; the child is killed.
         """
         assert self.child.stdin is not None
+        assert self.child.stdout is not None
         with suppress(BrokenPipeError):
             self.child.stdin.write(json.dumps(request) + "\n")
             self.child.stdin.flush()
@@ -75,9 +77,26 @@ class Runner(TimedProcess):
             raise CutOff(f"{self.name}: one batch takes over {limit_s:g} s, cut off")
         return self.answer()
 
-    def probe(self, key: str) -> None:
-        """Run one batch, untimed. Raises CutOff if it takes over LIMIT_S."""
+    def probe(self, key: str, passes: int) -> None:
+        """Run the longest batch once for nothing and once on the clock.
+
+        Args:
+            passes: batches of its kind.
+
+        Raises:
+            CutOff: it takes over LIMIT_S, or all of them would take over PASS_LIMIT_S.
+        """
         self.ask({"probe": key}, LIMIT_S)
+        seconds: float = self.ask({"probe": key}, LIMIT_S)
+        if seconds * passes > PASS_LIMIT_S:
+            self.close()
+            raise CutOff(
+                f"{self.name}: {seconds:.1f} s for one batch, so over {PASS_LIMIT_S:g} s for the "
+                "rows, cut off"
+            )
+
+    def logits(self, key: str) -> np.ndarray:
+        return np.array(self.ask({"logits": key}), dtype=np.float64)
 
     def time(self, keys: list[str]) -> list[tuple[float, list[int]]]:
         """Milliseconds of each of these batches, and the answer to each of its rows."""
@@ -143,9 +162,10 @@ def serve(name: str, folder: str, threads: str, batches: str) -> None:
         if keys := request.get("time"):
             predict(work[keys[0]])  # caches are cold after another's turn: this one is not timed
             answer([timed(predict, work[key]) for key in keys])
+        elif "logits" in request:
+            answer(np.asarray(predict(work[request["logits"]])).tolist())
         elif "probe" in request:
-            predict(work[request["probe"]])
-            answer(None)
+            answer(timed(predict, work[request["probe"]])[0] / 1000)
         else:
             answer(peak_mb())
 

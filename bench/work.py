@@ -37,19 +37,23 @@ class Rows:
     validation: pd.DataFrame
 
 
-def rows() -> Rows:
-    """MRPC; where no source of it can be reached, the task that travels in a package."""
+def rows(limit: int) -> Rows:
+    """MRPC; where no source of it can be reached, the task that travels in a package.
+
+    Args:
+        limit: of the validation rows.
+    """
     params = load_params()
     for name in (MRPC, FALLBACK):
         if all(paths.split(name, part).exists() for part in SPLITS):
             task = Task.model_validate_json((paths.DATA / name / "task.json").read_text())
             train, validation = (pd.read_parquet(paths.split(name, p)) for p in SPLITS)
-            return Rows(task, train, validation.head(PAIRS))
+            return Rows(task, train, validation.head(limit))
         dataset = params.dataset(name)
         if name == FALLBACK or dataset.reachable(params.download_glue):
             splits = dataset.fetch(params.download_glue).splits
             found = {part: frame(splits[part]) for part in SPLITS}
-            return Rows(dataset.task, found["train"], found["validation"].head(PAIRS))
+            return Rows(dataset.task, found["train"], found["validation"].head(limit))
         print(f"MRPC cannot be had here (see GLUE_MIRROR): {FALLBACK} instead", flush=True)
     raise AssertionError("the last one is always tried")
 

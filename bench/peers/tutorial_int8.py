@@ -32,7 +32,7 @@ def quantized(folder: Path):  # type: ignore[no-untyped-def]
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that quantize_dynamic is deprecated
-        return torch.quantization.quantize_dynamic(
+        return torch.quantization.quantize_dynamic(  # type: ignore[attr-defined]
             BertForSequenceClassification.from_pretrained(folder),
             {torch.nn.Linear},
             dtype=torch.qint8,
