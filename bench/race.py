@@ -27,7 +27,7 @@ class Outcome:
 
     Attributes:
         samples: one timed call each: model, threads, runner, kind, batch, round, ms.
-        runners: name -> size_mb, load_s, peak_mb (all at the first thread count), hidden_by.
+        runners: name -> size_mb, bits, load_s, peak_mb (at the first thread count), hidden_by.
         left_out: name -> why it did not take part, one line.
         answers: name -> row of the split -> the class it gave, at the first thread count.
     """
@@ -77,9 +77,10 @@ def race(
         save_batches(work.batches, file)
         for threads in thread_counts:
             first = threads == thread_counts[0]
-            one_thread_count(
-                outcome, model, ready, work, threads, rounds, length_calls * first, isa, file
-            )
+            calls = length_calls if first else 0
+            one_thread_count(outcome, model, ready, work, threads, rounds, calls, isa, file, first)
+            # Whoever was cut off once is not asked again.
+            ready = [one for one in ready if one.name in outcome.runners]
     return outcome
 
 
@@ -93,17 +94,30 @@ def one_thread_count(
     length_calls: int,
     isa: Isa,
     batches: Path,
+    first: bool,
 ) -> None:
     with ExitStack() as stack:
         running: dict[str, Runner] = {}
         reference: np.ndarray | None = None
+        started: dict[str, Runner] = {}
+
+        def start(one: Prepared) -> Runner:
+            if one.name not in started:
+                started[one.name] = Runner(one.name, one.folder, threads, batches, isa)
+                stack.callback(started[one.name].close)
+            return started[one.name]
+
+        # Alone, where the loading is timed; later all at once, which is over sooner.
+        for one in ready if not first else []:
+            start(one)
         for one in ready:
+            runner, mine = start(one), feed(one.name, work)
             try:
-                runner = Runner(one.name, one.folder, threads, batches, isa)
-                stack.callback(runner.close)
-                mine = feed(one.name, work)
+                facts = runner.wait()
+                facts |= {"size_mb": one.size_mb, "bits": peers.get(one.name).BITS}
                 runner.probe(mine[-1], len(mine))
             except CutOff as reason:
+                runner.close()
                 outcome.leave_out(one.name, str(reason))
                 continue
             logits = runner.logits(work.names("sorted")[-1])
@@ -114,8 +128,6 @@ def one_thread_count(
                 outcome.leave_out(one.name, "its answers are nothing like fp32's: it does not work")
                 continue
             running[one.name] = runner
-            facts = {"size_mb": one.size_mb, "load_s": runner.facts["load_s"]}
-            facts["hidden_by"] = runner.facts["hidden_by"]
             outcome.runners.setdefault(one.name, facts)
         for number in range(rounds):
             print(f"{model}: threads {threads}, round {number + 1}/{rounds}", flush=True)

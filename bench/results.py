@@ -77,7 +77,6 @@ def model_rows(measured: Measured, samples: pd.DataFrame, model: str) -> list[di
     rows: list[dict[str, Any]] = []
     for name, facts in outcome.runners.items():
         row: dict[str, Any] = {"model": model, "runner": name} | facts
-        row["bits"] = peers.get(name).BITS
         row["seconds"], row["gops"] = {}, {}
         kind = "tutorial" if name in peers.TUTORIAL else "sorted"
         tokens = sum(work.tokens[batch] for batch in work.names(kind))

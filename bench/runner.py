@@ -16,6 +16,7 @@ from bench import peers
 from bench.isa import Isa, NotHidden, hide_from
 from stages.measure.timed_process import TimedProcess
 from stages.models.tokens import Batch, Predict
+from stages.plumbing.command import UserError
 
 LIMIT_S = 20.0  # of one batch; who takes longer is cut off
 PASS_LIMIT_S = 240.0  # of all batches, by what the longest takes
@@ -29,11 +30,7 @@ class Runner(TimedProcess):
     """The parent's end, once per peer and thread count."""
 
     def __init__(self, name: str, folder: Path, threads: int, batches: Path, isa: Isa) -> None:
-        """Start the child and wait until it is loaded, so that nobody else disturbs the loading.
-
-        Raises:
-            CutOff: it did not come up, or with another number of threads.
-        """
+        """Start the child, which loads the peer at once."""
         command = [sys.executable, "-m", "bench.runner", name, str(folder), str(threads)]
         environment = os.environ | isa.environment
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -48,17 +45,22 @@ class Runner(TimedProcess):
             text=True,
             env=environment,
         )
+
+    def wait(self) -> dict[str, Any]:
+        """Until it is loaded; `load_s` and `hidden_by`. Call once.
+
+        Raises:
+            CutOff: it did not come up, or with another number of threads.
+        """
         try:
-            self.facts = self.answer()
-        except Exception:
-            self.close()
-            raise CutOff(f"{name} could not be loaded (see {self.log.name})") from None
-        if found := self.facts.get("error"):
-            self.close()
-            raise CutOff(f"{name}: {found}")
-        if self.facts["threads"] not in (None, threads):
-            self.close()
-            raise CutOff(f"{name} runs with {self.facts['threads']} threads, not {threads}")
+            facts: dict[str, Any] = self.answer()
+        except UserError:
+            raise CutOff(f"{self.name} could not be loaded (see {self.log.name})") from None
+        if found := facts.get("error"):
+            raise CutOff(f"{self.name}: {found}")
+        if facts["threads"] not in (None, self.threads):
+            raise CutOff(f"{self.name} runs with {facts['threads']} threads, not {self.threads}")
+        return facts
 
     def ask(self, request: dict[str, Any], limit_s: float | None = None) -> Any:
         """Send one request; its answer.
@@ -73,7 +75,6 @@ class Runner(TimedProcess):
             self.child.stdin.flush()
         if limit_s and not select.select([self.child.stdout], [], [], limit_s)[0]:
             self.child.kill()
-            self.close()
             raise CutOff(f"{self.name}: one batch takes over {limit_s:g} s, cut off")
         return self.answer()
 
@@ -89,7 +90,6 @@ class Runner(TimedProcess):
         self.ask({"probe": key}, LIMIT_S)
         seconds: float = self.ask({"probe": key}, LIMIT_S)
         if seconds * passes > PASS_LIMIT_S:
-            self.close()
             raise CutOff(
                 f"{self.name}: {seconds:.1f} s for one batch, so over {PASS_LIMIT_S:g} s for the "
                 "rows, cut off"
@@ -108,8 +108,10 @@ class Runner(TimedProcess):
         return found
 
     def close(self) -> None:
-        super().close()
-        self.log.close()
+        """May be called again."""
+        if not self.log.closed:
+            super().close()
+            self.log.close()
 
 
 def peak_mb() -> float:

@@ -142,7 +142,7 @@ def make_work(checkpoint: Path, rows: Rows, batch_size: int, lengths: tuple[int,
             batches[name] = pad(tokenizer, chosen, padding, longest)
     random = np.random.default_rng(0)
     for length in lengths:
-        ids = random.integers(1000, len(tokenizer), size=(1, length)) % len(tokenizer)
+        ids = random.integers(5, len(tokenizer), size=(1, length))
         known = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
         one = {name: known.get(name, np.zeros_like(ids)) for name in recipe.inputs}
         batches[f"length-{length}"] = one

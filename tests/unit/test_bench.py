@@ -223,7 +223,7 @@ class TestTargets:
         batches: dict = {"sorted-0": {}, "tutorial-0": {}, "length-128": {}}
         tokens = {"sorted-0": 100, "tutorial-0": 100, "length-128": 128}
         outcome = Outcome()
-        facts = {"size_mb": 110.0, "load_s": 1.0, "peak_mb": 500.0, "hidden_by": ""}
+        facts = {"size_mb": 110.0, "bits": 8, "load_s": 1.0, "peak_mb": 500.0, "hidden_by": ""}
         outcome.runners = dict.fromkeys(("tutorial_fp32", "torch_int8", "fp32", "int8_fast"), facts)
         outcome.samples = [
             sample("tutorial_fp32", "tutorial-0", 700),
