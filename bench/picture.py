@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.arithmetic import best_peer, ratio
+from bench.peers import names as peer_names
 from bench.report import TITLES
 from stages.plumbing.files import new_file
-from stages.variants import names as variant_names
 
 OURS, THEIRS, FASTEST = "#1f77b4", "#b0b0b0", "#e08a1e"
 
@@ -39,8 +39,7 @@ def draw(found: dict[str, Any], target: Path) -> None:
         base = seconds.get("tutorial_fp32") or max(seconds.values())
         order = sorted(seconds, key=lambda name: -seconds[name])
         colours = [
-            FASTEST if name == best else OURS if name in variant_names() else THEIRS
-            for name in order
+            FASTEST if name == best else THEIRS if name in peer_names() else OURS for name in order
         ]
         values = [base / seconds[name] for name in order]
         bars = panel.barh(order, values, color=colours)
