@@ -12,7 +12,7 @@ from stages.models.int8 import Int8Linear
 from stages.models.quantizers import Activations, dynamic_range
 
 Activation = Literal["none", "gelu", "relu"]
-ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of kernel.cpp
+ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of int8_linear.h
 AFTER: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": torch.nn.Identity(),
     "gelu": torch.nn.functional.gelu,

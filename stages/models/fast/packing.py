@@ -1,7 +1,7 @@
 """Safe-L: int8 weights of which S products may be added in an int16, whatever the activations are.
 
-Activations have 7 bits, 0..127. An int16 lane of the kernel (kernel.cpp, "THE BOUND") adds up the
-products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at most, and
+Activations have 7 bits, 0..127. An int16 lane of the kernel ("THE BOUND" in int8_linear.h) adds up
+the products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at most, and
 the negative ones likewise. Each output channel gets as many levels, 127 at most, as this allows:
 a larger S is faster and leaves fewer levels.
 """
@@ -115,7 +115,7 @@ def quantize(name: str, weight: Tensor, max_error: float) -> Safe:
 
 
 def pack(weight: Tensor, products: int) -> Tensor:
-    """Int8 (n, k) in the order of the kernel's panels, see kernel.cpp; one dimension.
+    """Int8 (n, k) in the order of the kernel's panels, see int8_linear.h; one dimension.
 
     Raises:
         ValueError: it is not safe for S = `products`.
