@@ -1,9 +1,9 @@
 """Safe-L: int8 weights of which S products may be added in an int16, whatever the activations are.
 
-Activations have 7 bits, 0..127. An int16 lane of the kernel ("THE BOUND" in int8_linear.h) adds up
-the products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at most, and
-the negative ones likewise. Each output channel gets as many levels, 127 at most, as this allows:
-a larger S is faster and leaves fewer levels.
+Activations have 7 bits, 0..127. An int16 lane of the kernel ("THE BOUND" in int8_linear.h) adds
+up the products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at
+most, and the negative ones likewise. Each output channel gets as many levels, 127 at most, as this
+allows: a larger S is faster and leaves fewer levels.
 """
 
 from typing import NamedTuple
