@@ -99,14 +99,16 @@ Row quantize_row(const float* x, int64_t k, int64_t padded, uint8_t* q) {
     std::fill(q, q + padded, uint8_t(0));
     return {std::numeric_limits<float>::quiet_NaN(), 1.0f};
   }
-  const float inverse = 1.0f / scale;
-  const __m256 offset = _mm256_set1_ps(lo), per = _mm256_set1_ps(inverse);
+  // Of halves here too: x - lo of two finite numbers may be infinite.
+  const float half_lo = lo / 2, inverse = 2.0f / scale;
+  const __m256 half = _mm256_set1_ps(0.5f), offset = _mm256_set1_ps(half_lo);
+  const __m256 per = _mm256_set1_ps(inverse);
   const __m256i top = _mm256_set1_epi8(127);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (i = 0; i + 32 <= k; i += 32) {
     __m256i part[4];
     for (int j = 0; j < 4; j++) {
-      const __m256 v = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8 * j), offset);
+      const __m256 v = _mm256_fmsub_ps(_mm256_loadu_ps(x + i + 8 * j), half, offset);
       part[j] = _mm256_cvtps_epi32(_mm256_mul_ps(v, per));
     }
     const __m256i low16 = _mm256_packs_epi32(part[0], part[1]);
@@ -116,7 +118,10 @@ Row quantize_row(const float* x, int64_t k, int64_t padded, uint8_t* q) {
     const __m256i safe = _mm256_min_epu8(_mm256_permutevar8x32_epi32(bytes, order), top);
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(q + i), safe);
   }
-  for (; i < k; i++) q[i] = uint8_t(std::clamp(std::nearbyint((x[i] - lo) * inverse), 0.0f, 127.0f));
+  for (; i < k; i++) {
+    const float steps = (x[i] * 0.5f - half_lo) * inverse;
+    q[i] = uint8_t(std::clamp(std::nearbyint(steps), 0.0f, 127.0f));
+  }
   std::fill(q + k, q + padded, uint8_t(0));
   return {lo, scale};
 }
