@@ -18,6 +18,7 @@ const Tiles& checked_tiles(int64_t products) {
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& channels,
                   int64_t n, int64_t k, int64_t products, int64_t activation) {
+  TORCH_CHECK(k > 0, "a layer of no inputs cannot be multiplied");
   const int64_t padded = (k + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
   const int64_t panels = (n + PANEL - 1) / PANEL;
   TORCH_CHECK(x.dim() == 2 && x.size(1) == k && x.scalar_type() == at::kFloat,
@@ -72,7 +73,10 @@ at::Tensor linear_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&
 
 // The integers alone, for tests: u8 (m, padded k) times what is packed, int32 (m, n).
 at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n, int64_t products) {
+  TORCH_CHECK(q.dim() == 2 && q.is_contiguous() && q.scalar_type() == at::kByte,
+              "q must be uint8 of shape (rows, padded k)");
   const int64_t m = q.size(0), k = q.size(1), panels = (n + PANEL - 1) / PANEL;
+  TORCH_CHECK(packed.is_contiguous() && packed.scalar_type() == at::kChar, "packed must be int8");
   TORCH_CHECK(k % K_ALIGNED == 0 && packed.numel() == panels * PANEL * k, "shapes do not fit");
   const Tiles& tiles = checked_tiles(products);
   const at::Tensor all = at::zeros({panels, m, PANEL}, at::kInt);
