@@ -73,7 +73,8 @@ def safe_products(weight: Tensor) -> int:
     """The largest S that int8 weights (n, k) are safe for, whatever they were made for."""
     if not len(weight):
         return PRODUCTS[0]
-    return next(s for s in PRODUCTS if lane_sums(weight, s).amax() <= LANE_LIMIT)
+    wide = weight.short()  # -128 has no negative in int8
+    return next(s for s in PRODUCTS if lane_sums(wide, s).amax() <= LANE_LIMIT)
 
 
 def library_linear(weight: Tensor, scale: Tensor, bias: Tensor) -> nn.Module:

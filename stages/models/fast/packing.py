@@ -46,8 +46,9 @@ def lanes(weight: Tensor, products: int) -> Tensor:
     n, k = weight.shape
     weight = torch.nn.functional.pad(weight, (0, padded(k, K_ALIGNED) - k))
     # k is S steps of two pairs: a lane gets the first, or the second, pair of each step.
-    groups = weight.view(n, -1, products, 2, 2).transpose(2, 3)
-    return groups.reshape(n, -1, 2 * products)
+    steps = weight.shape[1] // (4 * products)
+    groups = weight.view(n, steps, products, 2, 2).transpose(2, 3)
+    return groups.reshape(n, 2 * steps, 2 * products)
 
 
 def lane_sums(weight: Tensor, products: int) -> Tensor:
@@ -96,7 +97,7 @@ def quantize_for(weight: Tensor, products: int) -> Safe:
         scale[over] = (largest[over] / levels[over]).float()
         q = torch.round(weight / scale[:, None]).clamp(-LEVELS, LEVELS)
     size = weight.double().square().sum().clamp(min=TINY)
-    error = ((q * scale[:, None]).double() - weight.double()).square().sum() / size
+    error = (q.double() * scale[:, None].double() - weight.double()).square().sum() / size
     return Safe(q.to(torch.int8), scale, products, float(error.sqrt()))
 
 
@@ -123,5 +124,5 @@ def pack(weight: Tensor, products: int) -> Tensor:
     check_safe(weight, products)
     n, k = weight.shape
     weight = torch.nn.functional.pad(weight, (0, padded(k, K_ALIGNED) - k, 0, padded(n, PANEL) - n))
-    panels = weight.view(-1, PANEL, weight.shape[1] // 4, 4).transpose(1, 2)
-    return panels.contiguous().view(-1)
+    panels = weight.view(len(weight) // PANEL, PANEL, weight.shape[1] // 4, 4).transpose(1, 2)
+    return panels.reshape(weight.numel())
