@@ -1,4 +1,4 @@
-"""A stand-in for everything that is downloaded."""
+"""A stand-in for everything that is downloaded, and our int8 kernels one by one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
+from stages.models.fast import dispatch
+from stages.plumbing.command import UserError
 from tests.stand_in_hub import Server
 
 SITE = "https://dl.fbaipublicfiles.com"
@@ -27,3 +29,16 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     yield server
     server.server.shutdown()
     server.server.server_close()
+
+
+@pytest.fixture(params=["avx2", "vnni"])
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each of our kernels that this CPU has the instructions for, forced."""
+    monkeypatch.setenv(dispatch.FORCED, request.param)
+    dispatch.choose.cache_clear()
+    try:
+        yield dispatch.choose()
+    except UserError as reason:
+        pytest.skip(str(reason))
+    finally:
+        dispatch.choose.cache_clear()

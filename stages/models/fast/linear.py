@@ -12,7 +12,7 @@ from stages.models.int8 import Int8Linear
 from stages.models.quantizers import Activations, dynamic_range
 
 Activation = Literal["none", "gelu", "relu"]
-ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of kernel.cpp
+ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of int8_linear.h
 AFTER: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": torch.nn.Identity(),
     "gelu": torch.nn.functional.gelu,
@@ -73,7 +73,8 @@ def safe_products(weight: Tensor) -> int:
     """The largest S that int8 weights (n, k) are safe for, whatever they were made for."""
     if not len(weight):
         return PRODUCTS[0]
-    return next(s for s in PRODUCTS if lane_sums(weight, s).amax() <= LANE_LIMIT)
+    wide = weight.short()  # -128 has no negative in int8
+    return next(s for s in PRODUCTS if lane_sums(wide, s).amax() <= LANE_LIMIT)
 
 
 def library_linear(weight: Tensor, scale: Tensor, bias: Tensor) -> nn.Module:

@@ -1,9 +1,9 @@
 """Safe-L: int8 weights of which S products may be added in an int16, whatever the activations are.
 
-Activations have 7 bits, 0..127. An int16 lane of the kernel (kernel.cpp, "THE BOUND") adds up the
-products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at most, and
-the negative ones likewise. Each output channel gets as many levels, 127 at most, as this allows:
-a larger S is faster and leaves fewer levels.
+Activations have 7 bits, 0..127. An int16 lane of the kernel ("THE BOUND" in int8_linear.h) adds
+up the products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at
+most, and the negative ones likewise. Each output channel gets as many levels, 127 at most, as this
+allows: a larger S is faster and leaves fewer levels.
 """
 
 from typing import NamedTuple
@@ -46,8 +46,9 @@ def lanes(weight: Tensor, products: int) -> Tensor:
     n, k = weight.shape
     weight = torch.nn.functional.pad(weight, (0, padded(k, K_ALIGNED) - k))
     # k is S steps of two pairs: a lane gets the first, or the second, pair of each step.
-    groups = weight.view(n, -1, products, 2, 2).transpose(2, 3)
-    return groups.reshape(n, -1, 2 * products)
+    steps = weight.shape[1] // (4 * products)
+    groups = weight.view(n, steps, products, 2, 2).transpose(2, 3)
+    return groups.reshape(n, 2 * steps, 2 * products)
 
 
 def lane_sums(weight: Tensor, products: int) -> Tensor:
@@ -96,7 +97,7 @@ def quantize_for(weight: Tensor, products: int) -> Safe:
         scale[over] = (largest[over] / levels[over]).float()
         q = torch.round(weight / scale[:, None]).clamp(-LEVELS, LEVELS)
     size = weight.double().square().sum().clamp(min=TINY)
-    error = ((q * scale[:, None]).double() - weight.double()).square().sum() / size
+    error = (q.double() * scale[:, None].double() - weight.double()).square().sum() / size
     return Safe(q.to(torch.int8), scale, products, float(error.sqrt()))
 
 
@@ -115,7 +116,7 @@ def quantize(name: str, weight: Tensor, max_error: float) -> Safe:
 
 
 def pack(weight: Tensor, products: int) -> Tensor:
-    """Int8 (n, k) in the order of the kernel's panels, see kernel.cpp; one dimension.
+    """Int8 (n, k) in the order of the kernel's panels, see int8_linear.h; one dimension.
 
     Raises:
         ValueError: it is not safe for S = `products`.
@@ -123,5 +124,5 @@ def pack(weight: Tensor, products: int) -> Tensor:
     check_safe(weight, products)
     n, k = weight.shape
     weight = torch.nn.functional.pad(weight, (0, padded(k, K_ALIGNED) - k, 0, padded(n, PANEL) - n))
-    panels = weight.view(-1, PANEL, weight.shape[1] // 4, 4).transpose(1, 2)
-    return panels.contiguous().view(-1)
+    panels = weight.view(len(weight) // PANEL, PANEL, weight.shape[1] // 4, 4).transpose(1, 2)
+    return panels.reshape(weight.numel())

@@ -1,0 +1,163 @@
+// Runs what int8_linear.h computes, without torch, against plain loops.
+//
+//   int8_linear heap       every buffer is a heap block of exactly its size, for AddressSanitizer
+//   int8_linear guarded    every buffer ends where a page that may not be touched begins, because
+//                          the sanitizers do not see what assembly reads and writes
+//   int8_linear ... short    the same, but outputs have room for one number less: must be seen
+//   int8_linear forward    one small layer in `forward`, whose instructions callgrind counts
+//
+// Prints what it did; ends with 1 and a line at the first wrong number.
+
+#include "int8_linear.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+bool guarded = false;
+int64_t missing = 0;  // outputs that there is no room for
+
+// As many T as asked for, and not a byte that may be touched behind them.
+template <class T>
+struct Buffer {
+  T* data;
+  size_t bytes, mapped = 0;
+
+  explicit Buffer(int64_t count) : bytes(count * sizeof(T)) {
+    if (!guarded) {
+      data = static_cast<T*>(std::malloc(bytes));
+      return;
+    }
+    const size_t page = sysconf(_SC_PAGESIZE);
+    mapped = (bytes + page - 1) / page * page + page;
+    void* pages = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char* guard = static_cast<char*>(pages) + mapped - page;
+    if (pages == MAP_FAILED || mprotect(guard, page, PROT_NONE)) std::perror("mmap"), std::exit(3);
+    data = reinterpret_cast<T*>(guard - bytes);
+  }
+  Buffer(const Buffer&) = delete;
+  ~Buffer() {
+    const size_t page = guarded ? sysconf(_SC_PAGESIZE) : 0;
+    if (guarded) munmap(reinterpret_cast<char*>(data) + bytes + page - mapped, mapped);
+    else std::free(data);
+  }
+  T& operator[](int64_t i) { return data[i]; }
+};
+
+uint32_t state = 1;
+uint32_t random_below(uint32_t limit) {
+  state = state * 1664525u + 1013904223u;
+  return uint32_t((uint64_t(state) * limit) >> 32);
+}
+
+extern "C" __attribute__((noinline)) void forward(const Layer& layer, const Tiles& tiles,
+                                                  Epilogue finish, const float* x, int64_t m,
+                                                  uint8_t* q, Row* rows, float* y) {
+  const int64_t k = layer.k, padded = layer.padded_k, panels = (layer.n + PANEL - 1) / PANEL;
+  for (int64_t r = 0; r < m; r++) rows[r] = quantize_row(x + r * k, k, padded, q + r * padded);
+  // In two parts each way, as two threads would.
+  const int64_t middle = std::min(m, (m / 2 + tiles.rows - 1) / tiles.rows * tiles.rows);
+  for (int64_t half = 0; half < 2; half++) {
+    const int64_t first = half ? panels / 2 : 0, last = half ? panels : panels / 2;
+    block(layer, tiles, finish, q, rows, 0, middle, first, last, y);
+    block(layer, tiles, finish, q, rows, middle, m, first, last, y);
+  }
+}
+
+double activated(Act act, double y) {
+  if (act == Act::relu) return std::max(y, 0.0);
+  return act == Act::gelu ? y * 0.5 * std::erfc(-y * 0.7071067811865476) : y;
+}
+
+Epilogue epilogue_of(Act act) {
+  if (act == Act::relu) return epilogue<Act::relu>;
+  return act == Act::gelu ? epilogue<Act::gelu> : epilogue<Act::none>;
+}
+
+[[noreturn]] void wrong(const char* what, int64_t m, int64_t n, int64_t k, int64_t products) {
+  std::printf("%s is wrong: m=%ld n=%ld k=%ld S=%ld\n", what, m, n, k, products);
+  std::exit(1);
+}
+
+void check(int64_t m, int64_t n, int64_t k, int64_t products, Act act) {
+  const int64_t padded = (k + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
+  const int64_t panels = (n + PANEL - 1) / PANEL, wide = panels * PANEL;
+  // The largest that any lane of 2 S weights may hold: 258 / (2 S).
+  const int largest = products > 1 ? int(129 / products) : 127;
+  Buffer<float> x(m * k), y(m * n - missing), channels(3 * wide);
+  Buffer<int8_t> packed(wide * padded);
+  Buffer<uint8_t> q(m * padded);
+  Buffer<Row> rows(m);
+  std::memset(packed.data, 0, packed.bytes);
+  std::memset(channels.data, 0, channels.bytes);
+  std::vector<int8_t> weights(n * k);
+  for (int64_t j = 0; j < n; j++) {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < k; i++) {
+      // A channel of the largest, one of the smallest, one of either, the others of anything.
+      const int sign = j % 4 == 0 ? 1 : j % 4 == 1 ? -1 : random_below(2) ? 1 : -1;
+      const int weight = sign * (j % 4 < 3 ? largest : int(random_below(largest + 1)));
+      weights[j * k + i] = weight;
+      packed[(j / PANEL * padded + i / 4 * 4) * PANEL + j % PANEL * 4 + i % 4] = weight;
+      sum += weight;
+    }
+    channels[j] = 0.5f / largest / std::sqrt(float(k));
+    channels[wide + j] = float(double(sum) * channels[j]);
+    channels[2 * wide + j] = float(random_below(1000)) / 500 - 1;
+  }
+  for (int64_t r = 0; r < m; r++)  // one row of extremes alone, one constant, the others anything
+    for (int64_t i = 0; i < k; i++)
+      x[r * k + i] = r % 3 == 0 ? (i ? 2.0f : -2.0f) : r % 3 == 1 ? 0.75f : random_below(4001) / 1000.0f - 2;
+  const Layer layer = {packed.data, channels.data, channels.data + wide, channels.data + 2 * wide,
+                       n, k, padded};
+  forward(layer, *tiles_for(products), epilogue_of(act), x.data, m, q.data, rows.data, y.data);
+  for (int64_t r = 0; r < m; r++) {
+    double span = 0;
+    for (int64_t i = 0; i < padded; i++) {
+      const double back = rows[r].low + double(rows[r].scale) * q[r * padded + i];
+      if (q[r * padded + i] > 127 || (i >= k && q[r * padded + i])) wrong("q", m, n, k, products);
+      if (i < k && std::abs(back - x[r * k + i]) > 0.5001 * rows[r].scale + 1e-6)
+        wrong("q", m, n, k, products);
+      if (i < k) span += std::abs(back);
+    }
+    for (int64_t j = 0; j < n; j++) {
+      int64_t sum = 0;
+      for (int64_t i = 0; i < k; i++) sum += int64_t(q[r * padded + i]) * weights[j * k + i];
+      const double product = double(rows[r].scale) * channels[j] * double(sum);
+      const double exact = product + double(rows[r].low) * channels[wide + j] + channels[2 * wide + j];
+      const double error = std::abs(y[r * n + j] - activated(act, exact));
+      if (!(error <= 2e-6 + 1e-6 * (1 + span * channels[j] * largest))) wrong("y", m, n, k, products);
+    }
+  }
+}
+
+int main(int argc, char** argv) {
+  const char* mode = argc > 1 ? argv[1] : "";
+  missing = argc > 2 && !std::strcmp(argv[2], "short");
+  if (!std::strcmp(mode, "forward")) {
+    check(20, 72, 320, 8, Act::gelu);
+    return 0;
+  }
+  guarded = !std::strcmp(mode, "guarded");
+  if (!guarded && std::strcmp(mode, "heap")) return std::puts("heap, guarded or forward?"), 2;
+  const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vl") &&
+                    __builtin_cpu_supports("avx512bw");
+  int cases = 0;
+  for (int64_t products : {16, 8, 4, 2, 1, 0}) {
+    if (!products && !vnni) continue;
+    for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25})
+      for (int64_t n : {1, 7, 8, 9, 16, 17, 33})
+        for (int64_t k : {1, 7, 8, 31, 33, 64, 65, 191}) {
+          check(m, n, k, products, Act(cases % 3));
+          cases++;
+        }
+    check(3, 17, 1025, products, Act::none);   // k in two cuts, the second one short
+    check(130, 9, 2500, products, Act::gelu);  // more rows than L2 holds at once
+    cases += 2;
+  }
+  std::printf("%d layers%s\n", cases, vnni ? ", with VNNI" : "");
+  return 0;
+}

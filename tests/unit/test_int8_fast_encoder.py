@@ -1,0 +1,156 @@
+"""The encoder of int8_fast: the answers of the same integers in transformers' own model."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+
+from stages import variants
+from stages.models import int8_artifact
+from stages.models.artifact import WEIGHTS, copy_without_weights
+from stages.models.fast.encoder import load
+from stages.models.tokens import Batch
+from stages.plumbing.command import UserError
+from stages.tasks.mrpc import DATASET
+from stages.variants import Skipped, Source
+
+VOCABULARY = 90
+# One activation that is rounded the other way moves a logit by about this share of their range.
+NEAR = 0.02
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A small random model: model_type, what differs from `BERT_LIKE`, and whether it has types."""
+
+    model: str = "bert"
+    changes: dict[str, Any] = field(default_factory=dict)
+    types: bool = True
+
+
+BERT_LIKE = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 66,
+    "initializer_range": 0.2,
+    "pad_token_id": 1,
+}
+DISTILBERT_NAMES = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+KINDS = {
+    "bert": Kind(),
+    "bert without types": Kind(types=False),
+    "roberta": Kind("roberta", {"type_vocab_size": 1}, types=False),
+    "distilbert": Kind("distilbert", DISTILBERT_NAMES, types=False),
+    "distilbert relu": Kind("distilbert", DISTILBERT_NAMES | {"activation": "relu"}, types=False),
+    "gelu_new": Kind(changes={"hidden_act": "gelu_new"}),
+    "relu": Kind(changes={"hidden_act": "relu"}),
+    "1 label": Kind(changes={"num_labels": 1}),
+    "regression": Kind(changes={"num_labels": 1, "problem_type": "regression"}),
+    "3 labels": Kind(changes={"num_labels": 3}),
+    "5 labels": Kind(changes={"num_labels": 5}),
+    "odd sizes": Kind(
+        changes={"hidden_size": 50, "num_attention_heads": 5, "intermediate_size": 77}
+    ),
+    "1 layer": Kind(changes={"num_hidden_layers": 1}),
+    "1 head": Kind(changes={"num_attention_heads": 1}),
+    "wide": Kind(changes={"hidden_size": 192, "num_attention_heads": 3, "intermediate_size": 300}),
+}
+LENGTHS = {
+    "mixed": ([7, 3, 12, 3, 1, 12], 12),
+    "one length": ([9, 9, 9], 9),
+    "one row": ([11], 11),
+    "one token each": ([1, 1], 1),
+    "padding longer than any row": ([4, 6, 4], 30),
+    "as long as positions go": ([64, 2], 64),
+}
+
+
+def checkpoint(kind: Kind, folder: Path) -> Path:
+    set_seed(0)
+    config = AutoConfig.for_model(kind.model, **BERT_LIKE | kind.changes)
+    module = AutoModelForSequenceClassification.from_config(config)
+    for name, value in module.named_parameters():
+        if name.endswith("bias") or "norm" in name.lower():
+            torch.nn.init.normal_(value.data, mean=float("bias" not in name), std=0.2)
+    module.save_pretrained(folder)
+    return folder
+
+
+def built(trained: Path, folder: Path) -> Path:
+    folder.mkdir()
+    copy_without_weights(trained, folder)
+    source = Source(DATASET.task, trained, trained, trained)
+    variant = variants.get("int8_fast")
+    variant.build(source, folder, variant.Params())
+    return folder
+
+
+def padded(lengths: list[int], width: int, types: bool = True) -> Batch:
+    random = np.random.default_rng(len(lengths) + width)
+    mask = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
+    ids = np.where(mask, random.integers(5, VOCABULARY, mask.shape), 1)
+    kinds = (np.arange(width) > width // 2) * mask
+    rest = {"token_type_ids": kinds} if types else {}
+    return {"input_ids": ids, **rest, "attention_mask": mask}
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fast")
+    return built(checkpoint(Kind(), folder / "trained"), folder / "artifact")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_answers_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    artifact = built(checkpoint(kind, tmp_path / "trained"), tmp_path / "artifact")
+    ours, theirs = load(artifact), int8_artifact.load(artifact)
+    for lengths, width in LENGTHS.values():
+        batch = padded(lengths, width, kind.types)
+        got, right = ours(batch), theirs(batch)
+        assert got.dtype == np.float32
+        assert got.shape == (len(lengths), kind.changes.get("num_labels", 2))
+        assert np.abs(got - right).max() < NEAR * max(1.0, float(np.ptp(right))), (lengths, width)
+
+
+@pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "odd sizes"])
+def test_a_text_does_not_depend_on_its_neighbours(kernel: str, name: str, tmp_path: Path) -> None:
+    kind = KINDS[name]
+    predict = load(built(checkpoint(kind, tmp_path / "trained"), tmp_path / "artifact"))
+    for lengths, width in LENGTHS.values():
+        batch = padded(lengths * 5, width, kind.types)
+        together = predict(batch)
+        for row, length in enumerate(lengths * 5):
+            alone = {key: array[row : row + 1, :length] for key, array in batch.items()}
+            assert np.array_equal(predict(alone), together[row : row + 1]), (lengths, row)
+
+
+def test_padding_on_the_left_or_no_text_is_refused(bert: Path) -> None:
+    predict, batch = load(bert), padded([3, 5], 5)
+    flipped = {name: array[:, ::-1].copy() for name, array in batch.items()}
+    hole, empty = dict(batch), dict(batch)
+    hole["attention_mask"] = np.array([[1, 0, 1, 0, 0], [1, 1, 1, 1, 1]])
+    empty["attention_mask"] = np.array([[0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    for strange in (flipped, hole, empty):
+        with pytest.raises(UserError, match="padded on its left or empty"):
+            predict(strange)
+
+
+def test_a_family_that_it_does_not_know_is_skipped(tmp_path: Path) -> None:
+    sizes = {"vocab_size": VOCABULARY, "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 64}
+    config = AutoConfig.for_model("xlnet", **sizes)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "trained")
+    with pytest.raises(Skipped, match="knows bert, roberta, distilbert, not xlnet"):
+        built(tmp_path / "trained", tmp_path / "artifact")
+
+
+def test_the_same_bytes_are_built_twice(bert: Path, tmp_path: Path) -> None:
+    again = built(checkpoint(Kind(), tmp_path / "trained"), tmp_path / "artifact")
+    assert (again / WEIGHTS).read_bytes() == (bert / WEIGHTS).read_bytes()

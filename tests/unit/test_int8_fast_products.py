@@ -1,0 +1,132 @@
+"""The integers of int8_fast: what our kernels add up is exact, for any activations of 7 bits."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from stages.models.fast import packing
+from stages.models.fast.packing import K_ALIGNED, LANE_LIMIT, PRODUCTS, pack, padded, quantize_for
+
+MOST = 127  # of an activation
+EVERY_S = pytest.mark.parametrize("products", PRODUCTS)
+
+
+def multiplied(kernel: str, q: Tensor, weight: Tensor, products: int) -> Tensor:
+    """What our kernel makes of uint8 (m, k) and int8 (n, k)."""
+    n, k = weight.shape
+    q = torch.nn.functional.pad(q, (0, padded(k, K_ALIGNED) - k)).contiguous()
+    s = 0 if kernel == "vnni" else products
+    product: Tensor = torch.ops.int8_fast.products(q, pack(weight, products), n, s)
+    return product
+
+
+def exact(q: Tensor, weight: Tensor) -> Tensor:
+    return q.long() @ weight.long().T
+
+
+def safe_weights(n: int, k: int, products: int, seed: int = 0) -> Tensor:
+    torch.manual_seed(seed)
+    return quantize_for(torch.randn(n, k), products).weight
+
+
+def adversarial(weight: Tensor) -> Tensor:
+    """For each channel the activations that drive it up as far as can be, and down."""
+    return torch.cat([weight > 0, weight < 0]).byte() * MOST
+
+
+@EVERY_S
+def test_random_activations(kernel: str, products: int) -> None:
+    weight = safe_weights(48, 1100, products)
+    q = torch.randint(0, MOST + 1, (40, 1100), dtype=torch.uint8)
+    assert torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
+
+
+@EVERY_S
+def test_the_worst_activations_of_each_channel(kernel: str, products: int) -> None:
+    weight = safe_weights(64, 384, products)
+    q = adversarial(weight)
+    assert torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
+
+
+@EVERY_S
+@pytest.mark.parametrize("signs", ["all positive", "all negative", "alternating", "by twos"])
+def test_the_largest_weights_that_are_safe_with_the_largest_activations(
+    kernel: str, products: int, signs: str
+) -> None:
+    """A lane of 2 S equal weights: 258 / 2 S is the most that each may be."""
+    largest = min(LANE_LIMIT // (2 * products), MOST)
+    weight = torch.full((17, 320), largest, dtype=torch.int8)
+    if signs == "all negative":
+        weight = -weight
+    elif signs == "alternating":
+        weight[:, 1::2] *= -1
+    elif signs == "by twos":  # a lane of the kernel then holds one sign alone
+        weight.view(17, -1, 4)[:, :, 2:] *= -1
+    q = torch.cat([torch.full((1, 320), MOST, dtype=torch.uint8), adversarial(weight)])
+    assert torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
+
+
+@EVERY_S
+@pytest.mark.parametrize("k", [1, 4, 63, 64, 65, 130])
+def test_any_number_of_rows_channels_and_inputs(kernel: str, products: int, k: int) -> None:
+    weight = safe_weights(33, k, products)
+    q = torch.randint(0, MOST + 1, (13, k), dtype=torch.uint8)
+    right = exact(q, weight)
+    for n in range(1, 34):
+        for m in range(1, 14):
+            got = multiplied(kernel, q[:m], weight[:n], products)
+            assert torch.equal(got.long(), right[:m, :n]), (m, n)
+
+
+@pytest.mark.parametrize("products", [s for s in PRODUCTS if s > 1])
+def test_plain_8_bit_weights_would_overflow(
+    kernel: str, products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: packed without the proof, the same comparison fails."""
+    torch.manual_seed(0)
+    weight = quantize_for(torch.randn(64, 384), 1).weight
+    q = adversarial(weight)
+    with pytest.raises(ValueError, match="would overflow"):
+        pack(weight, products)
+    monkeypatch.setattr(packing, "check_safe", lambda *_: None)
+    wrong = multiplied(kernel, q, weight, products).long() != exact(q, weight)
+    assert bool(wrong.any()) == (kernel == "avx2")  # vnni adds in int32: no lane to overflow
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("products", [s for s in PRODUCTS if s > 1])
+def test_the_bound_is_sharp(
+    kernel: str, products: int, sign: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lane of 258 is right; one level more and the proof refuses it, rightly."""
+    weight = torch.zeros(1, 64, dtype=torch.int8)
+    weight[0, [0, 1, 4, 5]] = sign * torch.tensor([127, 127, 4, 0], dtype=torch.int8)
+    q = torch.full((1, 64), MOST, dtype=torch.uint8)
+    assert torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
+    weight[0, 5] = sign
+    with pytest.raises(ValueError, match=f"sum up to 259.*S={products}"):
+        pack(weight, products)
+    monkeypatch.setattr(packing, "check_safe", lambda *_: None)
+    right = torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
+    assert right == (kernel == "vnni")
+
+
+def test_a_smaller_s_is_always_safe_for_the_same_weights() -> None:
+    weight = safe_weights(32, 768, PRODUCTS[0])
+    for products in PRODUCTS:
+        pack(weight, products)
+
+
+def test_other_shapes_and_types_are_refused(kernel: str) -> None:
+    packed = pack(torch.zeros(16, 64, dtype=torch.int8), 4)
+    q = torch.zeros(2, 64, dtype=torch.uint8)
+    product = torch.ops.int8_fast.products
+    for strange in (q[:, :63], q.int(), q.t(), q[0]):
+        with pytest.raises(RuntimeError, match=r"q must be|do not fit"):
+            product(strange, packed, 16, 4)
+    with pytest.raises(RuntimeError, match="do not fit"):
+        product(q, packed, 17, 4)
+    with pytest.raises(RuntimeError, match="packed must be"):
+        product(q, packed.int(), 16, 4)
+    with pytest.raises(RuntimeError, match=r"products must be 0 .* not 3"):
+        product(q, packed, 16, 3)

@@ -1,0 +1,67 @@
+"""Two Python threads at once, and any number of torch's own: the answers of one alone."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stages.models.fast.encoder import load
+from stages.models.fast.linear import FastLinear
+from stages.models.fast.packing import quantize_for
+from tests.building import as_if_trained, batch, build, make_source
+
+ROUNDS = 30
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def artifact(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("threads")
+    source = make_source(as_if_trained(tiny_bert, folder / "trained"), folder)
+    return build("int8_fast", source, folder / "int8_fast")
+
+
+def test_one_layer(kernel: str, threads: int) -> None:
+    torch.manual_seed(0)
+    safe = quantize_for(torch.randn(200, 300), 8)
+    layer = FastLinear(safe.weight, safe.scale, torch.zeros(200), activation="gelu")
+    inputs = [torch.randn(rows, 300) for rows in (1, 5, 64, 300)]
+    alone = [layer(x) for x in inputs]
+
+    def again(_: int) -> bool:
+        return all(torch.equal(layer(x), y) for x, y in zip(inputs, alone, strict=True))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(again, range(ROUNDS)))
+
+
+def test_the_classifier(kernel: str, threads: int, artifact: Path) -> None:
+    predict = load(artifact)
+    work = [batch(rows, length) for rows, length in ((1, 12), (5, 12), (8, 40))]
+    alone = [predict(one) for one in work]
+
+    def again(_: int) -> bool:
+        return all(np.array_equal(predict(one), y) for one, y in zip(work, alone, strict=True))
+
+    with ThreadPoolExecutor(2) as pool:
+        assert all(pool.map(again, range(ROUNDS)))
+
+
+def test_the_number_of_threads_changes_no_answer(kernel: str, artifact: Path) -> None:
+    predict, one = load(artifact), batch(9, 40)
+    before, answers = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        answers.append(predict(one))
+    torch.set_num_threads(before)
+    assert np.array_equal(*answers)
