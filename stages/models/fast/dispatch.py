@@ -16,7 +16,7 @@ FORCED = "INT8_FAST_KERNEL"
 # avx2: safe-L; vnni: the same panels with AVX512-VNNI (int8_linear.h); library: torch's products.
 KERNELS = ("avx2", "vnni", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADER = Path(__file__).with_name("int8_linear.h")
+HEADERS = [Path(__file__).with_name(name) for name in ("int8_linear.h", "attention.h")]
 FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
 
 
@@ -78,7 +78,7 @@ def load_ours() -> None:
     import torch
     from torch.utils import cpp_extension
 
-    key = hashlib.sha256(HEADER.read_bytes() + SOURCE.read_bytes())
+    key = hashlib.sha256(b"".join(file.read_bytes() for file in (*HEADERS, SOURCE)))
     key.update(f"{FLAGS} {torch.__version__} {sys.version_info[:2]}".encode())
     name = f"int8_fast_{key.hexdigest()[:16]}"
     folder = Path(cpp_extension._get_build_directory(name, False))
