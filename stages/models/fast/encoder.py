@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from stages.models.fast.families import EPILOGUES, FAMILIES, Family
+from stages.models.fast.fit import misfits
 from stages.models.fast.linear import FastLinear
 from stages.models.tokens import Batch
 from stages.plumbing.command import UserError
@@ -195,10 +196,10 @@ def load(artifact: Path) -> FastClassifier:
 
     config = AutoConfig.from_pretrained(artifact)
     tensors = load_file(artifact / "model.safetensors")
-    try:
-        return FastClassifier(FAMILIES[config.model_type], config, tensors)
-    except (KeyError, RuntimeError) as error:
+    family = FAMILIES[config.model_type]
+    if strange := misfits(family, config, tensors):
         raise UserError(
-            f"{artifact}/model.safetensors does not fit its config.json ({error}); run "
-            "'dvc repro' to build it anew"
-        ) from None
+            f"{artifact}/model.safetensors does not fit its config.json: they differ in "
+            f"{', '.join(strange[:3])}; run 'dvc repro' to build it anew"
+        )
+    return FastClassifier(family, config, tensors)
