@@ -14,15 +14,8 @@ import pytest
 from stages.models.fast import dispatch
 
 DRIVER = Path(__file__).parents[1] / "native" / "int8_linear.cpp"
-SANITIZED = [
-    "-O1",
-    "-g",
-    "-mavx2",
-    "-mfma",
-    "-DPLAIN_TILE",
-    "-fsanitize=address,undefined",
-    "-fno-sanitize-recover=undefined",
-]
+SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+SANITIZED = ["-O1", "-g", "-mavx2", "-mfma", "-DPLAIN_TILE", *SANITIZERS]
 AS_SHIPPED = [flag for flag in dispatch.FLAGS if flag != "-fopenmp"]
 
 pytestmark = pytest.mark.skipif(

@@ -64,4 +64,4 @@ def test_the_number_of_threads_changes_no_answer(kernel: str, artifact: Path) ->
         torch.set_num_threads(threads)
         answers.append(predict(one))
     torch.set_num_threads(before)
-    assert np.array_equal(*answers)
+    assert np.array_equal(answers[0], answers[1])

@@ -16,7 +16,6 @@ FORCED = "INT8_FAST_KERNEL"
 # avx2: safe-L; vnni: the same panels with AVX512-VNNI (int8_linear.h); library: torch's products.
 KERNELS = ("avx2", "vnni", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADERS = [Path(__file__).with_name(name) for name in ("int8_linear.h", "attention.h")]
 FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
 
 
@@ -78,9 +77,7 @@ def load_ours() -> None:
     import torch
     from torch.utils import cpp_extension
 
-    key = hashlib.sha256(b"".join(file.read_bytes() for file in (*HEADERS, SOURCE)))
-    key.update(f"{FLAGS} {torch.__version__} {sys.version_info[:2]}".encode())
-    name = f"int8_fast_{key.hexdigest()[:16]}"
+    name = build_name()
     folder = Path(cpp_extension._get_build_directory(name, False))
     built = folder / f"{name}.so"
     # torch waits for ever for a builder that was killed; this lock ends with its process.
@@ -89,6 +86,16 @@ def load_ours() -> None:
             compile_into(folder, name)
             (folder / "complete").touch()
     torch.ops.load_library(str(built))
+
+
+def build_name() -> str:
+    """Another one for any other source, header, flag, torch or Python."""
+    import torch
+
+    key = hashlib.sha256(f"{FLAGS} {torch.__version__} {sys.version_info[:2]}".encode())
+    for path in [*sorted(SOURCE.parent.glob("*.h")), SOURCE]:
+        key.update(path.read_bytes())
+    return f"int8_fast_{key.hexdigest()[:16]}"
 
 
 def compile_into(folder: Path, name: str) -> None:

@@ -20,6 +20,7 @@ from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
 from stages.models.fast.dispatch import choose
 from stages.models.fast.families import EPILOGUES, FAMILIES, Family
+from stages.models.fast.fit import misfits
 from stages.models.fast.linear import FastLinear
 from stages.models.tokens import Batch
 from stages.plumbing.command import UserError
@@ -110,7 +111,9 @@ class FastClassifier:
             x = self.run(layer, x, starts)
         for linear, act in self.head:
             x = act(linear(x))
-        logits: np.ndarray = torch.nn.functional.linear(x, *self.logits).numpy()
+        # Not a matrix product, whose sums would depend on how many texts there are.
+        weight, bias = self.logits
+        logits: np.ndarray = (x.unsqueeze(1) * weight).sum(-1).add_(bias).numpy()
         return logits
 
     def embed(self, flat: dict[str, Tensor], places: Tensor) -> Tensor:
@@ -188,10 +191,10 @@ def load(artifact: Path) -> FastClassifier:
 
     config = AutoConfig.from_pretrained(artifact)
     tensors = load_file(artifact / "model.safetensors")
-    try:
-        return FastClassifier(FAMILIES[config.model_type], config, tensors)
-    except (KeyError, RuntimeError) as error:
+    family = FAMILIES[config.model_type]
+    if strange := misfits(family, config, tensors):
         raise UserError(
-            f"{artifact}/model.safetensors does not fit its config.json ({error}); run "
-            "'dvc repro' to build it anew"
-        ) from None
+            f"{artifact}/model.safetensors does not fit its config.json: they differ in "
+            f"{', '.join(strange[:3])}; run 'dvc repro' to build it anew"
+        )
+    return FastClassifier(family, config, tensors)

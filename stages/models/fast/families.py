@@ -14,7 +14,7 @@ class Family:
         head: Linear layers on the first token, each with the function behind it; the last one
             gives the logits and stays in fp32.
         padded_positions: positions count from behind the padding id, as RoBERTa's do.
-        hidden, ffn_act, heads, layers: their names in config.json.
+        ffn, ffn_act, heads, layers, eps: their names in config.json.
     """
 
     embeddings: str
@@ -28,6 +28,7 @@ class Family:
     after_ffn: str
     head: tuple[tuple[str, str], ...]
     padded_positions: bool = False
+    ffn: str = "intermediate_size"
     ffn_act: str = "hidden_act"
     heads: str = "num_attention_heads"
     layers: str = "num_hidden_layers"
@@ -68,6 +69,7 @@ FAMILIES = {
         ffn_out=f"{DISTILBERT_LAYER}.ffn.lin2",
         after_ffn=f"{DISTILBERT_LAYER}.output_layer_norm",
         head=(("pre_classifier", "relu"), ("classifier", "none")),
+        ffn="hidden_dim",
         ffn_act="activation",
         heads="n_heads",
         layers="n_layers",

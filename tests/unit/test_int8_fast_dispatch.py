@@ -1,0 +1,189 @@
+"""Which kernel multiplies, and getting it compiled, whatever the machine lacks."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.models.fast import dispatch
+from stages.plumbing.command import UserError
+
+# What a fresh process chooses, and one layer's answer.
+ANSWER = """
+import torch
+from stages.models.fast.linear import FastLinear
+weight = (torch.arange(40 * 70) % 31 - 15).view(40, 70).to(torch.int8)
+layer = FastLinear(weight, torch.full((40,), 0.01), torch.zeros(40))
+print(layer.kernel, float(layer(torch.linspace(-1, 1, 210).view(3, 70)).norm()))
+"""
+COMPILING = "int8_fast: compiling the kernel, once for this machine"
+LIBRARY = "; torch's own int8 products are used"
+ROOT = dispatch.SOURCE.parents[3]
+
+
+@pytest.fixture(autouse=True)
+def _chosen_anew() -> None:
+    dispatch.choose.cache_clear()
+
+
+def started(extensions: Path, **environment: str) -> "subprocess.Popen[str]":
+    """A process that keeps what it compiles in `extensions`."""
+    changed = os.environ | {"TORCH_EXTENSIONS_DIR": str(extensions), "PYTHONPATH": str(ROOT)}
+    changed.pop(dispatch.FORCED, None)
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", ANSWER],
+        env=changed | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process: "subprocess.Popen[str]") -> tuple[str, float, list[str]]:
+    """Kernel, answer and the lines on stderr."""
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    kernel, answer = out.split()
+    return kernel, float(answer), err.splitlines()
+
+
+def answered(extensions: Path, **environment: str) -> tuple[str, float, list[str]]:
+    return finished(started(extensions, **environment))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
+    """A folder in which the kernel was compiled, what was chosen and its answer."""
+    folder = tmp_path_factory.mktemp("compiled") / "not" / "yet" / "there"
+    kernel, answer, lines = answered(folder)
+    if kernel == "library":
+        pytest.skip(f"our kernel cannot run here: {lines}")
+    assert lines == [COMPILING]
+    return folder, kernel, answer
+
+
+def without_compiler(folder: Path) -> dict[str, str]:
+    folder.mkdir()
+    return {"PATH": str(folder), "CXX": "", "CC": ""}
+
+
+def only(folder: Path) -> Path:
+    """The one build in `folder`."""
+    (build,) = (path for path in folder.iterdir() if path.is_dir())
+    return build
+
+
+@pytest.mark.parametrize("name", ["avx2", "vnni", "library"])
+def test_a_forced_kernel_is_taken_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(dispatch.FORCED, name)
+    try:
+        assert dispatch.choose() == name
+    except UserError as error:
+        refused = str(error)
+    else:
+        return
+    assert f"{dispatch.FORCED}={name} cannot run here: " in refused
+
+
+def test_an_unknown_kernel_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(dispatch.FORCED, "avx512")
+    with pytest.raises(UserError, match=r"INT8_FAST_KERNEL=avx512 .*did you mean 'avx2'\?"):
+        dispatch.choose()
+
+
+@pytest.mark.parametrize("lacks", ["_is_avx2_supported", "_is_vnni_supported"])
+def test_a_cpu_without_the_instructions(
+    lacks: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cpu, lacks, lambda: False)
+    chosen = dispatch.choose()
+    assert chosen in (("library",) if "avx2" in lacks else ("avx2", "library"))
+    if "avx2" in lacks:
+        assert capsys.readouterr().err.splitlines() == [f"int8_fast: this CPU has no AVX2{LIBRARY}"]
+        monkeypatch.setenv(dispatch.FORCED, "avx2")
+        dispatch.choose.cache_clear()
+        with pytest.raises(UserError, match="cannot run here: this CPU has no AVX2"):
+            dispatch.choose()
+
+
+def test_an_arm_cpu_takes_the_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert dispatch.choose() == "library"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"int8_fast: the kernel is for x86 CPUs, not for aarch64{LIBRARY}"
+
+
+def test_what_was_compiled_needs_no_compiler(
+    compiled: tuple[Path, str, float], tmp_path: Path
+) -> None:
+    folder, kernel, answer = compiled
+    assert answered(folder, **without_compiler(tmp_path / "bin")) == (kernel, answer, [])
+
+
+@pytest.mark.parametrize("broken", ["none", "fails", "folder is a file"])
+def test_without_a_compiler_the_library_answers_after_one_line(
+    compiled: tuple[Path, str, float], tmp_path: Path, broken: str
+) -> None:
+    folder, environment = tmp_path / "extensions", {"CXX": "false"}
+    if broken == "none":
+        environment = without_compiler(tmp_path / "bin")
+    elif broken == "folder is a file":
+        folder.write_text("")
+    kernel, answer, lines = answered(folder, **environment)
+    assert kernel == "library"
+    assert answer == pytest.approx(compiled[2], rel=1e-2)
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("int8_fast: the kernel could not be compiled (")
+    assert lines[0].endswith(LIBRARY)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    kernel, _, lines = answered(tmp_path / "extensions")
+    assert (kernel, len(lines)) == ("library", 1)
+
+
+def test_a_build_that_was_killed_half_way_is_done_again(
+    compiled: tuple[Path, str, float], tmp_path: Path
+) -> None:
+    """No mark that it is complete, half a library, and torch's own lock, which nobody holds."""
+    folder, kernel, answer = compiled
+    killed = shutil.copytree(folder, tmp_path / "extensions")
+    build = only(killed)
+    (build / "complete").unlink()
+    (build / "lock").touch()
+    (library,) = build.glob("*.so")
+    library.write_bytes(library.read_bytes()[:1000])
+    os.utime(library, (1, 1))
+    assert answered(killed) == (kernel, answer, [COMPILING])
+
+
+def test_two_processes_at_once_compile_once(
+    compiled: tuple[Path, str, float], tmp_path: Path
+) -> None:
+    both = [started(tmp_path / "extensions") for _ in range(2)]
+    first, second = (finished(process) for process in both)
+    assert first[:2] == second[:2] == compiled[1:]
+    assert sorted([first[2], second[2]]) == [[], [COMPILING]]
+
+
+@pytest.mark.parametrize("name", ["kernel.cpp", "int8_linear.h"])
+def test_another_version_of_any_file_is_another_build(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = shutil.copytree(dispatch.SOURCE.parent, tmp_path / "fast")
+    before = dispatch.build_name()
+    monkeypatch.setattr(dispatch, "SOURCE", folder / "kernel.cpp")
+    assert dispatch.build_name() == before
+    with (folder / name).open("a") as file:
+        file.write("//")
+    assert dispatch.build_name() != before
