@@ -56,7 +56,7 @@ def export(task: str) -> None:
         write_manifest(task, manifest, folder)
         parity = check_parity(task, artifact, manifest, folder, files)
         metrics = shipped_metrics(task, choice, parity)
-        write_text(folder / "README.md", model_card(tasks.get(task), manifest, metrics))
+        write_text(folder / "README.md", model_card(tasks.get(task), manifest, metrics, folder))
         write_manifest(task, manifest, folder)
     metrics["export_mb"] = bytes_in(target) / MB
     write_json(paths.METRICS / task / "export.json", metrics)

@@ -1,5 +1,6 @@
 """Run an exported file on a task's validation split, from the export folder alone."""
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,15 @@ from stages.models.tokens import Batch, Predict, batches, encode, load_tokenizer
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 
+# An export whose operators torch does not have brings this along.
+LOADER = "load_kernel.py"
+
 
 def torchscript(file: Path) -> Predict:
     import torch
 
+    if (loader := file.with_name(LOADER)).exists():
+        runpy.run_path(str(loader))
     module = torch.jit.load(str(file))
 
     @torch.inference_mode()

@@ -1,7 +1,9 @@
 """The README.md of an export: what it is, how good, how fast, how to load it."""
 
+from pathlib import Path
 from typing import Any
 
+from stages.measure.exported import LOADER
 from stages.models.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
@@ -9,8 +11,8 @@ from stages.plumbing.params import load_params
 from stages.tasks import Task, prefix_of
 
 
-def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
-    """Markdown with a YAML head, as model hubs read it."""
+def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: Path) -> str:
+    """Markdown with a YAML head, as model hubs read it; `folder` holds what ships."""
     recipe, headline, params = manifest.recipe, task.metrics[0], load_params()
     confidence = f"{100 * params.compare.confidence:g} %"
     timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
@@ -85,7 +87,12 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
         "## How to load",
         "",
         "```python",
-        *how_to_load(recipe, texts, [facts["file"] for facts in metrics["files"].values()]),
+        *how_to_load(
+            recipe,
+            texts,
+            [facts["file"] for facts in metrics["files"].values()],
+            [LOADER] if (folder / LOADER).exists() else [],
+        ),
         "```",
         "",
         "## Data and licence",
@@ -98,13 +105,16 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def how_to_load(recipe: Recipe, texts: str, files: list[str]) -> list[str]:
+def how_to_load(recipe: Recipe, texts: str, files: list[str], loaders: list[str]) -> list[str]:
     """Python that runs the TorchScript file, or the ONNX file where there is no other."""
     torchscript = "model.pt" in files
     kind = "pt" if torchscript else "np"
     order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
     lines = ["import torch" if torchscript else "import onnxruntime"]
     lines += ["from transformers import AutoTokenizer", ""]
+    for loader in loaders:
+        name = loader.removesuffix(".py")
+        lines.append(f"import {name}  # compiles the kernel: AVX2, a C++ compiler, ninja")
     lines.append('tokenizer = AutoTokenizer.from_pretrained(".")')
     if torchscript:
         lines.append('model = torch.jit.load("model.pt")')

@@ -10,7 +10,6 @@ from pathlib import Path
 from pydantic import Field
 
 from stages.models.artifact import WEIGHTS
-from stages.models.int8_artifact import export
 from stages.models.storage import tensor_bytes
 from stages.models.tokens import Predict
 from stages.plumbing.files import read_json
@@ -56,6 +55,12 @@ def load(artifact: Path) -> Predict:
     from stages.models.fast.encoder import load as load_fast
 
     return load_fast(artifact)
+
+
+def export(artifact: Path, folder: Path) -> list[str]:
+    from stages.models.fast.traced import export as export_traced
+
+    return export_traced(artifact, folder)
 
 
 def kernel() -> str:

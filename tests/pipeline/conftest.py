@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 # Their rows, steps and exports would take most of the time and show nothing more here.
 LEFT_OUT = (
     "fp16_dynamic", "int8_dynamic_per_channel", "int8_dynamic_symmetric", "int8_embeddings",
-    "int8_onnx", "int8_onnx_u8", "int8_per_token", "int8_qat", "int8_static", "torchao_int8",
+    "int8_fast", "int8_onnx", "int8_onnx_u8", "int8_per_token", "int8_qat", "int8_static",
+    "torchao_int8",
 )  # fmt: skip
 PROJECT_FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "README.md")
 SETTINGS = {

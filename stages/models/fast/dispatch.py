@@ -16,6 +16,7 @@ FORCED = "INT8_FAST_KERNEL"
 # avx2: safe-L; vnni: the same panels with AVX512-VNNI (int8_linear.h); library: torch's products.
 KERNELS = ("avx2", "vnni", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
+HEADERS = sorted(SOURCE.parent.glob("*.h"))
 FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
 
 
@@ -93,7 +94,7 @@ def build_name() -> str:
     import torch
 
     key = hashlib.sha256(f"{FLAGS} {torch.__version__} {sys.version_info[:2]}".encode())
-    for path in [*sorted(SOURCE.parent.glob("*.h")), SOURCE]:
+    for path in [*HEADERS, SOURCE]:
         key.update(path.read_bytes())
     return f"int8_fast_{key.hexdigest()[:16]}"
 

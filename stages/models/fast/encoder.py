@@ -104,17 +104,24 @@ class FastClassifier:
         mask = batch["attention_mask"] != 0
         if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
             raise UserError("a text is padded on its left or empty; int8_fast reads from the left")
-        flat = {name: torch.from_numpy(array[mask]) for name, array in batch.items()}
-        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(mask.sum(1))]))
-        x = self.embed(flat, torch.from_numpy(np.nonzero(mask)[1]))
+        logits: np.ndarray = self.logits_of(
+            {name: torch.from_numpy(array) for name, array in batch.items()}
+        ).numpy()
+        return logits
+
+    def logits_of(self, batch: dict[str, Tensor]) -> Tensor:
+        """Of a batch that is padded on the right. Can be traced, but for the library's kernel."""
+        mask = batch["attention_mask"] != 0
+        flat = {name: array[mask] for name, array in batch.items()}
+        starts = torch.nn.functional.pad(mask.sum(1).cumsum(0), (1, 0))
+        x = self.embed(flat, mask.cumsum(1)[mask] - 1)
         for layer in self.layers:
             x = self.run(layer, x, starts)
         for linear, act in self.head:
             x = act(linear(x))
         # Not a matrix product, whose sums would depend on how many texts there are.
         weight, bias = self.logits
-        logits: np.ndarray = (x.unsqueeze(1) * weight).sum(-1).add_(bias).numpy()
-        return logits
+        return (x.unsqueeze(1) * weight).sum(-1).add_(bias)
 
     def embed(self, flat: dict[str, Tensor], places: Tensor) -> Tensor:
         ids = flat["input_ids"]
@@ -131,13 +138,12 @@ class FastClassifier:
         Args:
             starts: (texts + 1,), where in x each text begins, and the end.
         """
-        size, asked = x.shape[1], starts
-        qkv = layer.qkv(x)
+        asked, qkv = starts, layer.qkv(x)
         if layer.query is None:
-            query, key, value = qkv.split(size, 1)
+            query, key, value = qkv.chunk(3, 1)
         else:
-            key, value = qkv.split(size, 1)
-            x, asked = x[starts[:-1]], torch.arange(len(starts))
+            key, value = qkv.chunk(2, 1)
+            x, asked = x[starts[:-1]], torch.ones_like(starts).cumsum(0) - 1
             query = layer.query(x)
         attended = attention(query, key, value, asked, starts, self.heads)
         x = layer.after_attention(layer.attention_out(attended).add_(x))

@@ -276,8 +276,13 @@ constexpr Tiles VNNI = {12, {tile_of_vnni<1>, tile_of_vnni<2>, tile_of_vnni<3>, 
                              tile_of_vnni<9>, tile_of_vnni<10>, tile_of_vnni<11>,
                              tile_of_vnni<12>}};
 
-// For S, or 0 for AVX512-VNNI; null where there is no such tile.
+// For S, 0 for AVX512-VNNI, -S for whichever this CPU runs faster; null where there is no such tile.
 const Tiles* tiles_for(int64_t products) {
+  if (products < 0) {
+    const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl");
+    products = vnni ? 0 : -products;
+  }
   switch (products) {
     case 0: return &VNNI;
     case 1: return &FEW<1>;

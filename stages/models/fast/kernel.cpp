@@ -14,7 +14,7 @@ namespace {
 
 const Tiles& checked_tiles(int64_t products) {
   const Tiles* tiles = tiles_for(products);
-  TORCH_CHECK(tiles, "products must be 0 (VNNI), 1, 2, 4, 8 or 16, not ", products);
+  TORCH_CHECK(tiles, "products must be 0 (VNNI), or 1, 2, 4, 8 or 16 or minus that, not ", products);
   return *tiles;
 }
 

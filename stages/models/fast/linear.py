@@ -19,7 +19,6 @@ AFTER: dict[Activation, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
 }
 PER_TOKEN = Activations("per_token", bits=7)
-VNNI = 0  # in place of S
 
 
 class FastLinear:
@@ -61,7 +60,9 @@ class FastLinear:
     def __call__(self, x: Tensor) -> Tensor:
         if self.kernel == "library":
             return AFTER[self.activation](self.library(x))
-        products = VNNI if self.kernel == "vnni" else self.products
+        # Of a negative one the kernel knows that it may take VNNI, where the CPU has it: a traced
+        # model may run elsewhere.
+        products = -self.products if self.kernel == "vnni" else self.products
         activation = ACTIVATIONS.index(self.activation)
         y: Tensor = torch.ops.int8_fast.linear(
             x, self.packed, self.channels, self.n, self.k, products, activation

@@ -1,0 +1,55 @@
+"""What ships of int8_fast: TorchScript, and the source of its kernel beside it."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stages import variants
+from stages.models.fast import traced
+from stages.models.fast.dispatch import choose
+from stages.plumbing.command import UserError
+from tests.building import as_if_trained, batch, build, make_source
+
+# Neither this project nor its folder: what whoever gets the export has.
+ELSEWHERE = """
+import sys
+import numpy as np
+import torch
+
+import load_kernel
+
+model = torch.jit.load("model.pt")
+given = np.load(sys.argv[1])
+order = ("input_ids", "token_type_ids", "attention_mask")
+np.save(sys.argv[2], model(*[torch.from_numpy(given[name]) for name in order]).detach().numpy())
+"""
+
+
+@pytest.fixture
+def artifact(tiny_bert: Path, tmp_path: Path) -> Path:
+    source = make_source(as_if_trained(tiny_bert, tmp_path / "model"), tmp_path)
+    return build("int8_fast", source, tmp_path / "artifact")
+
+
+@pytest.mark.skipif(choose() == "library", reason="the kernel cannot run here")
+def test_a_process_without_this_project_gets_the_same_bits(artifact: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    assert variants.get("int8_fast").export(artifact, folder) == ["model.pt"]
+    given, found = tmp_path / "batch.npz", tmp_path / "logits.npy"
+    np.savez(given, **batch(rows=7, length=20))  # type: ignore[arg-type]
+    command = [sys.executable, "-c", ELSEWHERE, str(given), str(found)]
+    subprocess.run(command, cwd=folder, check=True)
+    expected = variants.get("int8_fast").load(artifact)(batch(rows=7, length=20))
+    np.testing.assert_array_equal(np.load(found), expected)
+
+
+def test_where_the_kernel_cannot_run_another_variant_is_named(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traced, "choose", lambda: "library")
+    with pytest.raises(UserError, match=r"set export\.variant to int8_onnx"):
+        variants.get("int8_fast").export(artifact, tmp_path)
