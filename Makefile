@@ -1,8 +1,9 @@
 PYTHON ?= python3
 VENV := .venv
+ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: repro test lint preset-%
+.PHONY: repro test lint bench preset-%
 
 repro: $(VENV)/ready            ## download, fine-tune, quantize, evaluate, time, compare, export
 	$(RUN) stages.plumbing.repro
@@ -10,6 +11,9 @@ repro: $(VENV)/ready            ## download, fine-tune, quantize, evaluate, time
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
 	$(RUN) pytest tests/unit
 	$(RUN) pytest tests/pipeline
+
+bench: $(VENV)/ready-bench      ## the race against every peer; ISA=avx2 hides what this CPU has more
+	$(RUN) bench --isa $(ISA) $(ARGS)
 
 lint: $(VENV)/ready-dev
 	$(RUN) ruff check .
@@ -27,4 +31,8 @@ $(VENV)/ready: requirements.txt
 
 $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 	$(VENV)/bin/python -m pip install --quiet -r requirements-dev.txt
+	touch $@
+
+$(VENV)/ready-bench: $(VENV)/ready requirements-bench.txt
+	$(VENV)/bin/python -m pip install --quiet -r requirements-bench.txt
 	touch $@

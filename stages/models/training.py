@@ -13,6 +13,7 @@ import pandas as pd
 
 from stages.models.tokens import Tokens
 from stages.plumbing.files import write_text
+from stages.plumbing.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,6 +87,9 @@ def train(
     """
     from transformers import PrinterCallback, Trainer
 
+    from stages.models.first_token import first_token_only
+    from stages.models.quick_dropout import quick_dropout
+
     def metrics(prediction: Any) -> dict[str, float]:
         assert score is not None
         return score(prediction.label_ids, prediction.predictions)
@@ -106,7 +110,9 @@ def train(
     if settings.epochs > 0:
         parts = [fingerprint, vars_of(settings), seed, digest_of(model), digest_of_rows(rows)]
         keep_only_own_checkpoints(unfinished, hashlib.sha256(json.dumps(parts).encode()))
-        trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
+        keep_freed_memory()
+        with first_token_only(model), quick_dropout(model):
+            trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
         history = trainer.state.log_history
     result: dict[str, float] = {}
     if validation is not None and score is not None:

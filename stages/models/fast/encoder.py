@@ -1,7 +1,7 @@
 """A BERT-type classifier in int8, around FastLinear, doing no work that changes no answer.
 
 - A batch's rows lie one after the other without their padding, so no layer sees padding and no
-  attention needs a mask. Rows of one length share an attention call.
+  attention needs a mask.
 - Query, key and value are one layer, so their input is quantized once.
 - After the last layer's keys and values only the first token matters to a classifier: its query,
   its feed-forward, its head.
@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
+from stages.models.fast.dispatch import choose
 from stages.models.fast.families import EPILOGUES, FAMILIES, Family
 from stages.models.fast.fit import misfits
 from stages.models.fast.linear import FastLinear
@@ -47,14 +48,6 @@ class Layer(NamedTuple):
     ffn_act: Callable[[Tensor], Tensor] | None
     ffn_out: FastLinear
     after_ffn: Norm
-
-
-class Group(NamedTuple):
-    """Neighbouring texts of one length: rows `start` to `start + texts * length`."""
-
-    start: int
-    texts: int
-    length: int
 
 
 class FastClassifier:
@@ -109,28 +102,18 @@ class FastClassifier:
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> np.ndarray:
         mask = batch["attention_mask"] != 0
-        lengths = mask.sum(1)
-        # Shortest first, so that texts of one length are neighbours; the answers go back in order.
-        order = np.argsort(lengths, kind="stable")
-        groups, start = [], 0
-        for length, count in zip(*np.unique(lengths, return_counts=True), strict=True):
-            groups.append(Group(start, int(count), int(length)))
-            start += int(count * length)
         if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
             raise UserError("a text is padded on its left or empty; int8_fast reads from the left")
-        flat = {name: torch.from_numpy(array[order][mask[order]]) for name, array in batch.items()}
-        places = torch.from_numpy(np.nonzero(mask[order])[1])
-        x = self.embed(flat, places)
-        firsts = torch.from_numpy(np.concatenate([[0], np.cumsum(lengths[order])[:-1]]))
+        flat = {name: torch.from_numpy(array[mask]) for name, array in batch.items()}
+        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(mask.sum(1))]))
+        x = self.embed(flat, torch.from_numpy(np.nonzero(mask)[1]))
         for layer in self.layers:
-            x = self.run(layer, x, groups, firsts)
+            x = self.run(layer, x, starts)
         for linear, act in self.head:
             x = act(linear(x))
         # Not a matrix product, whose sums would depend on how many texts there are.
         weight, bias = self.logits
-        answers = (x.unsqueeze(1) * weight).sum(-1).add_(bias).numpy()
-        logits = np.empty_like(answers)
-        logits[order] = answers
+        logits: np.ndarray = (x.unsqueeze(1) * weight).sum(-1).add_(bias).numpy()
         return logits
 
     def embed(self, flat: dict[str, Tensor], places: Tensor) -> Tensor:
@@ -142,36 +125,48 @@ class FastClassifier:
             x += self.kinds[0] if kinds is None else self.kinds[kinds]
         return self.after_embeddings(x)
 
-    def run(self, layer: Layer, x: Tensor, groups: list[Group], firsts: Tensor) -> Tensor:
-        """Rows of all tokens (tokens, hidden); out of the last layer, of first tokens alone."""
-        size = x.shape[1]
+    def run(self, layer: Layer, x: Tensor, starts: Tensor) -> Tensor:
+        """Rows of all tokens (tokens, hidden); out of the last layer, of first tokens alone.
+
+        Args:
+            starts: (texts + 1,), where in x each text begins, and the end.
+        """
+        size, asked = x.shape[1], starts
         qkv = layer.qkv(x)
         if layer.query is None:
             query, key, value = qkv.split(size, 1)
         else:
             key, value = qkv.split(size, 1)
-            x = x[firsts]
+            x, asked = x[starts[:-1]], torch.arange(len(starts))
             query = layer.query(x)
-        mixed, done = [], 0
-        for start, count, length in groups:
-            rows = slice(start, start + count * length)
-            asked = slice(done, done + count) if layer.query is not None else rows
-            mixed.append(self.attend(query[asked], key[rows], value[rows], count))
-            done += count
-        attended = mixed[0] if len(mixed) == 1 else torch.cat(mixed)
+        attended = attention(query, key, value, asked, starts, self.heads)
         x = layer.after_attention(layer.attention_out(attended).add_(x))
         inner = layer.ffn_in(x)
         if layer.ffn_act is not None:
             inner = layer.ffn_act(inner)
         return layer.after_ffn(layer.ffn_out(inner).add_(x))
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, count: int) -> Tensor:
-        """`count` texts of one length: (rows, hidden) each -> rows of `query`."""
+
+def attention(
+    query: Tensor, key: Tensor, value: Tensor, asked: Tensor, told: Tensor, heads: int
+) -> Tensor:
+    """Of texts one behind the other: (rows, hidden) each -> rows of `query`.
+
+    Args:
+        asked, told: (texts + 1,), where each text begins in `query`, and in `key` and `value`.
+    """
+    if choose() != "library":
+        mixed: Tensor = torch.ops.int8_fast.attention(query, key, value, asked, told, heads)
+        return mixed
+    parts = []
+    for text in range(len(told) - 1):
+        rows, others = slice(*asked[text : text + 2]), slice(*told[text : text + 2])
         q, k, v = (
-            part.view(count, -1, self.heads, part.shape[1] // self.heads).transpose(1, 2)
-            for part in (query, key, value)
+            part.unflatten(1, (heads, -1)).transpose(0, 1).unsqueeze(0)
+            for part in (query[rows], key[others], value[others])
         )
-        return scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(query.shape)
+        parts.append(scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1))
+    return torch.cat(parts)
 
 
 def multiplied(weight: Tensor, scale: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-// torch.ops.int8_fast: shapes checked, buffers of each call, and threads, around int8_linear.h.
+// torch.ops.int8_fast: shapes checked, buffers of each call, and threads, around int8_linear.h and
+// attention.h.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -6,6 +7,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include "attention.h"
 #include "int8_linear.h"
 
 namespace {
@@ -71,6 +73,54 @@ at::Tensor linear_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&
   return at::empty_symint({x.sym_size(0), n}, x.options());
 }
 
+at::Tensor attention_meta(const at::Tensor& query, const at::Tensor&, const at::Tensor&,
+                          const at::Tensor&, const at::Tensor&, int64_t) {
+  return at::empty_symint({query.sym_size(0), query.sym_size(1)}, query.options());
+}
+
+void check_texts(const at::Tensor& rows, const at::Tensor& starts, int64_t texts, int64_t hidden) {
+  TORCH_CHECK(rows.dim() == 2 && rows.scalar_type() == at::kFloat && rows.size(1) == hidden &&
+                  (rows.size(0) < 2 || rows.stride(0) >= hidden) && rows.stride(1) == 1,
+              "queries, keys and values must be float32 (rows, ", hidden, "), not ", rows.sizes());
+  TORCH_CHECK(starts.dim() == 1 && starts.is_contiguous() && starts.scalar_type() == at::kLong &&
+                  starts.size(0) == texts + 1,
+              "starts must be int64 (", texts + 1, ")");
+  const auto* at = starts.data_ptr<int64_t>();
+  TORCH_CHECK(at[0] == 0 && at[texts] == rows.size(0) && std::is_sorted(at, at + texts + 1),
+              "starts must rise from 0 to ", rows.size(0));
+}
+
+// Texts one behind the other; text i has rows starts[i] to starts[i + 1] of queries, or of keys and
+// values, and heads side by side in each row.
+at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                        const at::Tensor& query_starts, const at::Tensor& key_starts,
+                        int64_t heads) {
+  const int64_t texts = key_starts.numel() - 1, hidden = query.size(1);
+  TORCH_CHECK(texts >= 0 && heads > 0 && hidden % heads == 0, "no whole number of columns per head");
+  check_texts(query, query_starts, texts, hidden);
+  check_texts(key, key_starts, texts, hidden);
+  check_texts(value, key_starts, texts, hidden);
+  const int64_t size = hidden / heads;
+  at::Tensor out = at::empty({query.size(0), hidden}, query.options());
+  const auto *asked = query_starts.data_ptr<int64_t>(), *told = key_starts.data_ptr<int64_t>();
+  const auto *q = query.data_ptr<float>(), *k = key.data_ptr<float>(), *v = value.data_ptr<float>();
+  auto* to = out.data_ptr<float>();
+  at::parallel_for(0, texts * heads, 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> scratch;
+    for (int64_t i = begin; i < end; i++) {
+      const int64_t text = i / heads, column = i % heads * size;
+      const auto rows = [&](const at::Tensor& of, const float* first, const int64_t* starts) {
+        const int64_t stride = of.stride(0), count = starts[text + 1] - starts[text];
+        return attention::Rows{first + starts[text] * stride + column, stride, count};
+      };
+      float* place = to + asked[text] * hidden + column;
+      attention::attend(rows(query, q, asked), rows(key, k, told), rows(value, v, told), size, place,
+                        hidden, scratch);
+    }
+  });
+  return out;
+}
+
 // The integers alone, for tests: u8 (m, padded k) times what is packed, int32 (m, n).
 at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n, int64_t products) {
   TORCH_CHECK(q.dim() == 2 && q.is_contiguous() && q.scalar_type() == at::kByte,
@@ -98,12 +148,19 @@ TORCH_LIBRARY(int8_fast, library) {
   library.def(
       "linear(Tensor x, Tensor packed, Tensor channels, int n, int k, int products, "
       "int activation) -> Tensor");
+  library.def(
+      "attention(Tensor query, Tensor key, Tensor value, Tensor query_starts, Tensor key_starts, "
+      "int heads) -> Tensor");
   library.def("products(Tensor q, Tensor packed, int n, int products) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(int8_fast, CPU, library) {
   library.impl("linear", linear);
+  library.impl("attention", attention_of);
   library.impl("products", products_of);
 }
 
-TORCH_LIBRARY_IMPL(int8_fast, Meta, library) { library.impl("linear", linear_meta); }
+TORCH_LIBRARY_IMPL(int8_fast, Meta, library) {
+  library.impl("linear", linear_meta);
+  library.impl("attention", attention_meta);
+}

@@ -1,0 +1,1 @@
+"""The race: our variants against every peer on this machine, in one run. `python -m bench`."""

@@ -1,0 +1,66 @@
+"""From samples to the figures of the race: pure functions."""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import pandas as pd
+
+from bench.peers import OTHERS_INT8
+from bench.work import Work
+
+
+def pass_seconds(
+    samples: pd.DataFrame, model: str, threads: int, runner: str, work: Work
+) -> float | None:
+    """Seconds for all rows: the sum of every batch's median. None if it did not take part.
+
+    Where only some of a kind's batches were timed (the tutorial's, which all have one shape), the
+    mean stands for the others.
+    """
+    mine = samples[
+        (samples["model"] == model)
+        & (samples["threads"] == threads)
+        & (samples["runner"] == runner)
+        & (samples["kind"] != "length")
+    ]
+    if mine.empty:
+        return None
+    medians = mine.groupby("batch")["ms"].median()
+    return float(medians.mean() * len(work.names(mine["kind"].iloc[0])) / 1000)
+
+
+def single_ms(samples: pd.DataFrame, model: str, runner: str, length: int) -> float | None:
+    """Median milliseconds of one text of so many tokens, at the first thread count."""
+    mine = samples[
+        (samples["model"] == model)
+        & (samples["runner"] == runner)
+        & (samples["batch"] == f"length-{length}")
+    ]
+    return None if mine.empty else float(mine["ms"].median())
+
+
+def best_peer(figures: Mapping[str, float | None]) -> str | None:
+    """The fastest of other people's int8; `figures` are seconds or milliseconds by runner."""
+    theirs = {name: value for name in OTHERS_INT8 if (value := figures.get(name)) is not None}
+    return min(theirs, key=lambda name: theirs[name]) if theirs else None
+
+
+def ratio(slower: float | None, faster: float | None) -> float | None:
+    """How many times as fast; None where one of them was not measured."""
+    return slower / faster if slower is not None and faster else None
+
+
+def geomean(ratios: Iterable[float]) -> float | None:
+    values = list(ratios)
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def differing(answers: Mapping[int, int], reference: Mapping[int, int]) -> int | None:
+    """Rows to which both gave an answer, and not the same; None if there is no such row."""
+    both = set(answers) & set(reference)
+    return sum(answers[row] != reference[row] for row in both) if both else None
+
+
+def gops(operations_per_token: float, tokens: int, seconds: float) -> float:
+    """Billions of operations per second of the linear layers, padding not counted."""
+    return operations_per_token * tokens / seconds / 1e9

@@ -1,0 +1,104 @@
+"""One epoch of fine-tuning: this project's training against a plain loop, whole, with all threads.
+
+Each in a process of its own. Only the training is timed; both models are then scored alike.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import work
+from bench.isa import Isa
+from stages.measure.accuracy import score
+from stages.measure.environment import all_threads
+from stages.models import training
+from stages.models.classifier import predictor
+from stages.models.model_names import resolve
+from stages.models.pretrained import load, model_inputs
+from stages.models.tokens import batches, encode, predict_all
+from stages.plumbing.command import UserError
+from stages.plumbing.params import load_params
+
+WAYS = ("plain", "ours")
+PLAIN_BATCH = 32
+SEED = 42
+
+
+def measure(rounds: int, model: str, rows: int, isa: Isa) -> list[dict[str, Any]]:
+    """`{way, round, seconds, f1}`, plain and ours in turn; `rows` of train, 0 for all.
+
+    Raises:
+        UserError: a training failed.
+    """
+    found = []
+    for number in range(rounds):
+        for way in WAYS:
+            print(f"fine-tuning, round {number + 1}/{rounds}: {way}", flush=True)
+            command = [sys.executable, "-m", "bench.finetuning", way, model, str(rows)]
+            threads = str(all_threads())
+            environment = os.environ | isa.environment
+            environment |= {"OMP_NUM_THREADS": threads, "TOKENIZERS_PARALLELISM": "false"}
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise UserError(f"fine-tuning ({way}) ended with code {done.returncode}; see above")
+            found.append({"way": way, "round": number} | json.loads(done.stdout))
+    return found
+
+
+def one(way: str, name: str, limit: int) -> dict[str, float]:
+    """Seconds of the training, and the first metric on validation (for MRPC: F1)."""
+    import torch
+
+    torch.set_num_threads(all_threads())
+    rows = work.rows(work.PAIRS)
+    train = rows.train.head(limit) if limit else rows.train
+    recipe = load_params().recipe(rows.task.name).model_copy(update={"epochs": 1.0})
+    texts = train[list(rows.task.text_columns)].to_numpy().ravel()
+    model, tokenizer = load(resolve(name), rows.task, SEED, texts=texts)
+
+    class How:
+        max_length = recipe.max_length
+        inputs = model_inputs(model, tokenizer.model_input_names)
+
+    examples = training.with_labels(encode(tokenizer, rows.task, train, How()), train)
+    start = time.perf_counter()
+    if way == "ours":
+        with tempfile.TemporaryDirectory() as unfinished:
+            training.train(model, tokenizer, recipe, SEED, examples, Path(unfinished) / "x", "race")
+    else:
+        plain(model, tokenizer, examples, recipe.learning_rate)
+    seconds = time.perf_counter() - start
+    model.eval()
+    tokens = encode(tokenizer, rows.task, rows.validation, How())
+    fed = batches(tokenizer, tokens, 32, "longest", How.max_length)
+    logits = predict_all(predictor(model), fed, len(tokens))
+    metrics = score(rows.task.metrics, rows.validation["label"].to_numpy(), logits)
+    return {"seconds": seconds, "f1": float(metrics[rows.task.metrics[0]])}
+
+
+def plain(model: Any, tokenizer: Any, examples: list[dict], learning_rate: float) -> None:
+    """What a PyTorch user writes: shuffled, batches of 32, padded to the longest of the batch."""
+    import torch
+
+    torch.manual_seed(SEED)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate)
+    order = np.random.default_rng(SEED).permutation(len(examples))
+    model.train()
+    for begin in range(0, len(order), PLAIN_BATCH):
+        chosen = [examples[i] for i in order[begin : begin + PLAIN_BATCH]]
+        batch = tokenizer.pad(chosen, padding="longest", return_tensors="pt", verbose=False)
+        optimizer.zero_grad()
+        model(**batch).loss.backward()
+        optimizer.step()
+
+
+if __name__ == "__main__":
+    answers, sys.stdout = sys.stdout, sys.stderr
+    print(json.dumps(one(sys.argv[1], sys.argv[2], int(sys.argv[3]))), file=answers)

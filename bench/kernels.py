@@ -1,0 +1,140 @@
+"""The multiplication alone: one linear layer, 16 shapes, one thread, all interleaved.
+
+Every contender takes float32 activations and gives float32 results, so quantizing the activations,
+the bias and scaling back are in the time.
+"""
+
+import importlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from bench.isa import NotHidden, hide_from
+
+SHAPES = [
+    (m, n, k)
+    for n, k in ((768, 768), (2304, 768), (3072, 768), (768, 3072))
+    for m in (64, 128, 256, 1024)
+]
+OURS = "ours_16"
+PRODUCTS = (16, 8)
+Linear = Callable[[], object]
+
+
+def contenders(m: int, n: int, k: int, with_ort: bool, seven_bits: bool) -> dict[str, Linear]:
+    """Ready to call; `ours_*` only where this checkout has that kernel."""
+    import torch
+
+    from stages.models.torch_dynamic import quantize_linears, use_engine
+
+    torch.manual_seed(0)
+    x = torch.randn(m, k)
+    plain = torch.nn.Linear(k, n).eval()
+    found: dict[str, Linear] = {"fp32": lambda: plain(x)}
+    for engine in ("fbgemm", "onednn"):
+        if engine in torch.backends.quantized.supported_engines:
+            use_engine(engine)
+            quantized = quantize_linears(torch.nn.Sequential(plain), "per_channel")
+            found[engine] = lambda quantized=quantized: quantized(x)  # type: ignore[misc]
+    if with_ort:
+        found["ort"] = ort_linear(plain.weight.detach().numpy(), x.numpy(), seven_bits)
+    for products in PRODUCTS if ours_exists() else ():
+        found[f"ours_{products}"] = our_linear(plain, x, products)
+    return found
+
+
+def ours_exists() -> bool:
+    try:
+        return importlib.util.find_spec("stages.models.fast.linear") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-def]
+    """Weights so small that no sum of products can overflow, in whatever order they are packed.
+
+    2 * products weights of at most 258 / (2 * products) each; the speed does not depend on them.
+    """
+    import torch
+
+    linear = importlib.import_module("stages.models.fast.linear").FastLinear
+    levels = 258 // (2 * products)
+    weight = plain.weight.detach()
+    scale = weight.abs().amax(dim=1) / levels
+    q = torch.round(weight / scale[:, None]).clamp(-levels, levels).to(torch.int8)
+    ours = linear(q, scale, plain.bias.detach(), products)
+    return lambda: ours(x)
+
+
+def ort_linear(weight: np.ndarray, x: np.ndarray, seven_bits: bool) -> Linear:
+    """A graph of MatMul and Add, quantized as the peer `onnxruntime_int8` is."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    from bench.peers.onnxruntime_int8 import quantize
+
+    (n, k), bias = weight.shape, np.zeros(weight.shape[0], dtype=np.float32)
+    kind = TensorProto.FLOAT
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "weight"], ["product"]),
+            helper.make_node("Add", ["product", "bias"], ["y"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("x", kind, ["m", k])],
+        [helper.make_tensor_value_info("y", kind, ["m", n])],
+        [
+            numpy_helper.from_array(np.ascontiguousarray(weight.T), "weight"),
+            numpy_helper.from_array(bias, "bias"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "linear.onnx", Path(folder) / "int8.onnx"
+        save(model, source)
+        quantize(source, target, seven_bits)
+        session = onnxruntime.InferenceSession(str(target), options)
+    return lambda: session.run(None, {"x": x})
+
+
+def measure(seven_bits: bool, turns: int, shapes: list[tuple[int, int, int]]) -> dict:
+    """`samples`: shape, contender, ms; `left_out`: contender -> why; `hidden_by`."""
+    left_out, hidden_by, samples = {}, {}, []
+    try:
+        hidden_by["ort"] = hide_from("onnxruntime")
+    except NotHidden as error:
+        left_out["ort"] = str(error)
+    import torch
+
+    torch.set_num_threads(1)
+    for m, n, k in shapes:
+        with torch.inference_mode():
+            running = contenders(m, n, k, "ort" not in left_out, seven_bits)
+            for call in running.values():
+                call()
+                call()
+            for _ in range(turns):
+                for name, call in running.items():
+                    call()  # after another one's turn: not timed
+                    start = time.perf_counter()
+                    call()
+                    ms = 1000 * (time.perf_counter() - start)
+                    samples.append({"m": m, "n": n, "k": k, "contender": name, "ms": ms})
+        print(f"kernels: {n}x{k}, {m} rows done", file=sys.stderr, flush=True)
+    if not ours_exists():
+        left_out["ours"] = "stages/models/fast/linear.py is not in this checkout"
+    return {"samples": samples, "left_out": left_out, "hidden_by": hidden_by}
+
+
+if __name__ == "__main__":
+    answers, sys.stdout = sys.stdout, sys.stderr
+    chosen = [(8, 64, 64)] if sys.argv[3] == "tiny" else SHAPES
+    print(json.dumps(measure(sys.argv[1] == "7", int(sys.argv[2]), chosen)), file=answers)

@@ -1,0 +1,177 @@
+"""MLPerf's LoadGen on the same callables, as a check of our own clock.
+
+SingleStream gives the 90th percentile of single texts, Offline the texts per second of all of them
+at once. Ours are timed before and after LoadGen's, in the same process, so that a change of the
+machine's speed shows as a difference between those two.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import peers
+from bench.isa import Isa, NotHidden, hide_from
+from stages.measure.timed_process import save_batches
+from stages.measure.timing import percentile
+from stages.models.tokens import Batch
+
+AGREE_PCT = 5.0
+Rows = list[int]
+
+
+def available() -> bool:
+    return importlib.util.find_spec("mlperf_loadgen") is not None
+
+
+def check(
+    name: str, folder: Path, singles: dict[str, Batch], sorted_: dict[str, Batch], isa: Isa
+) -> dict[str, Any]:
+    """LoadGen's and our figures for one runner, on one thread.
+
+    Args:
+        singles: texts alone, for SingleStream.
+        sorted_: the race's batches, for Offline.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "batches.safetensors"
+        save_batches(singles | sorted_, file)
+        environment = os.environ | isa.environment | {"OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "bench.loadgen", name, str(folder.absolute()), str(file)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        return {"error": f"LoadGen on {name} ended with code {done.returncode}"}
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+def run(name: str, folder: str, file: str) -> dict[str, Any]:
+    """The child."""
+    from safetensors.numpy import load_file
+
+    work: dict[str, Batch] = {}
+    for key, array in load_file(file).items():
+        batch, _, argument = key.partition("/")
+        work.setdefault(batch, {})[argument] = array
+    singles = [work[key] for key in sorted(work) if key.startswith("single")]
+    batches = [work[key] for key in sorted(work) if key.startswith("sorted")]
+    rows = sum(len(batch["input_ids"]) for batch in batches)
+    peer = peers.get(name)
+    try:
+        hide_from(peer.LIBRARY)
+    except NotHidden as error:
+        return {"error": str(error)}
+    predict, _ = peer.load(Path(folder), 1)
+
+    def alone(i: int) -> None:
+        predict(singles[i % len(singles)])
+
+    def everything() -> None:
+        for batch in batches:
+            predict(batch)
+
+    everything()
+    for i in range(len(singles)):
+        alone(i)
+    ours_before = our_p90(alone, len(singles)), our_rate(everything, rows)
+    p90 = single_stream(alone, len(singles))
+    rate = offline(everything, rows)
+    ours_after = our_p90(alone, len(singles)), our_rate(everything, rows)
+    p90_ours, rate_ours = (
+        float(np.mean(pair)) for pair in zip(ours_before, ours_after, strict=True)
+    )
+    return {
+        "single_stream_p90_ms": compared(p90_ours, p90),
+        "offline_samples_per_s": compared(rate_ours, rate),
+    }
+
+
+def compared(ours: float, theirs: float) -> dict[str, Any]:
+    difference = 100 * (ours / theirs - 1)
+    agree = bool(abs(difference) <= AGREE_PCT)
+    return {"ours": ours, "loadgen": theirs, "difference_pct": difference, "within_5_pct": agree}
+
+
+def our_p90(alone: Callable[[int], None], count: int) -> float:
+    times = []
+    for i in range(count):
+        start = time.perf_counter()
+        alone(i)
+        times.append(1000 * (time.perf_counter() - start))
+    return percentile(np.array(times), 0.9)
+
+
+def our_rate(everything: Callable[[], None], rows: int) -> float:
+    start = time.perf_counter()
+    everything()
+    return rows / (time.perf_counter() - start)
+
+
+def single_stream(alone: Callable[[int], None], count: int) -> float:
+    import mlperf_loadgen as lg
+
+    settings = lg.TestSettings()
+    settings.scenario = lg.TestScenario.SingleStream
+    settings.mode = lg.TestMode.PerformanceOnly
+    settings.min_query_count = settings.max_query_count = count
+    settings.min_duration_ms = 0
+
+    def issue(queries: Any) -> None:
+        for query in queries:
+            alone(query.index)
+            lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0)])
+
+    found = under_loadgen(settings, issue, count)
+    return float(found["90.00 percentile latency (ns)"]) / 1e6
+
+
+def offline(everything: Callable[[], None], rows: int) -> float:
+    import mlperf_loadgen as lg
+
+    settings = lg.TestSettings()
+    settings.scenario = lg.TestScenario.Offline
+    settings.mode = lg.TestMode.PerformanceOnly
+    settings.min_duration_ms = 0
+    settings.min_query_count = settings.max_query_count = rows
+    settings.offline_expected_qps = 1
+
+    def issue(queries: Any) -> None:
+        assert len(queries) == rows, f"LoadGen asked for {len(queries)} texts, not {rows}"
+        everything()  # Offline leaves the order to us
+        lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0) for query in queries])
+
+    return float(under_loadgen(settings, issue, rows)["Samples per second"])
+
+
+def under_loadgen(settings: Any, issue: Callable[[Any], None], count: int) -> dict[str, str]:
+    """Run one test; LoadGen's own summary, line by line."""
+    import mlperf_loadgen as lg
+
+    with tempfile.TemporaryDirectory() as folder:
+        output = lg.LogOutputSettings()
+        output.outdir = folder
+        output.copy_summary_to_stdout = False
+        logging = lg.LogSettings()
+        logging.log_output = output
+        logging.enable_trace = False
+        system = lg.ConstructSUT(issue, lambda: None)
+        library = lg.ConstructQSL(count, count, lambda _: None, lambda _: None)
+        lg.StartTestWithLogSettings(system, library, settings, logging, "")
+        lg.DestroyQSL(library)
+        lg.DestroySUT(system)
+        summary = (Path(folder) / "mlperf_log_summary.txt").read_text()
+    lines = [line.partition(":") for line in summary.splitlines() if ":" in line]
+    return {key.strip(): value.strip() for key, _, value in lines}
+
+
+if __name__ == "__main__":
+    answers, sys.stdout = sys.stdout, sys.stderr
+    print(json.dumps(run(*sys.argv[1:])), file=answers)

@@ -1,0 +1,96 @@
+"""Who takes part: one file per peer, one protocol, found by its file name; our variants beside.
+
+A peer gets the fine-tuned model as transformers saves it, keeps what it needs in a folder of its
+own, and is loaded in a process of its own, like our variants.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import time
+from pathlib import Path
+from typing import Protocol, cast
+
+import numpy as np
+
+from bench.isa import Isa
+from stages import variants
+from stages.models.tokens import Predict
+from stages.plumbing.command import UserError, nearest
+
+TUTORIAL = ("tutorial_fp32", "tutorial_int8")
+# Of whom `best peer` is the fastest: other people's int8, fed with the same sorted batches as ours.
+OTHERS_INT8 = ("torch_int8", "onnxruntime_int8", "ctranslate2_int8", "openvino_int8")
+TURNS = 5
+
+
+class Peer(Protocol):
+    """A module in bench/peers/.
+
+    Attributes:
+        LIBRARY: that multiplies, as `isa.hide_from` knows it.
+        REQUIRES: packages beyond those of requirements.txt.
+        BITS: of the weights of the linear layers, 32 or 8.
+    """
+
+    LIBRARY: str
+    REQUIRES: tuple[str, ...]
+    BITS: int
+
+    def prepare(self, checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
+        """Write what `load` needs into `folder`; returns the names of the files with weights."""
+
+    def load(self, folder: Path, threads: int) -> tuple[Predict, int | None]:
+        """Ready to predict, and the number of threads read back where the library tells it."""
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def get(name: str) -> Peer:
+    """The peer called `name`, or our variant of that name.
+
+    Raises:
+        UserError: there is neither.
+    """
+    if name in names():
+        return cast(Peer, importlib.import_module(f"{__name__}.{name}"))
+    if name in variants.names():
+        from bench.ours import Ours
+
+        return Ours(name)
+    raise UserError(f"nobody called '{name}' can take part; {nearest(name, known())}")
+
+
+def known() -> list[str]:
+    return [*names(), *variants.names()]
+
+
+def missing(peer: Peer) -> list[str]:
+    """The packages that `peer` needs and that are not installed."""
+    return [package for package in peer.REQUIRES if importlib.util.find_spec(package) is None]
+
+
+def torch_threads(threads: int) -> int:
+    """Set torch's threads, and read them back."""
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.set_num_interop_threads(1)
+    return torch.get_num_threads()
+
+
+def fastest(candidates: dict[str, Predict]) -> str:
+    """The name of the one that is fastest on 8 x 48 tokens, by the best of five turns."""
+    random = np.random.default_rng(0)
+    ids = random.integers(5, 60, size=(8, 48))
+    zeros, ones = np.zeros_like(ids), np.ones_like(ids)
+    batch = {"input_ids": ids, "token_type_ids": zeros, "attention_mask": ones}
+    best = dict.fromkeys(candidates, float("inf"))
+    for _ in range(TURNS):
+        for name, predict in candidates.items():
+            start = time.perf_counter()
+            predict(batch)
+            best[name] = min(best[name], time.perf_counter() - start)
+    return min(best, key=lambda name: best[name])

@@ -1,0 +1,52 @@
+"""CTranslate2's BERT encoder with int8 weights; its pooler, and the classifier behind it in numpy.
+
+CTranslate2 leaves the padding of a batch out by itself.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.isa import Isa
+from stages.models.tokens import Predict
+
+LIBRARY, REQUIRES, BITS = "ctranslate2", ("ctranslate2",), 8
+ENCODER, CLASSIFIER = "encoder", "classifier.safetensors"
+
+
+def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
+    from ctranslate2.converters import TransformersConverter
+    from safetensors.numpy import load_file, save_file
+
+    from stages.models.artifact import WEIGHTS
+
+    TransformersConverter(str(checkpoint)).convert(str(folder / ENCODER), quantization="int8")
+    weights = load_file(checkpoint / WEIGHTS)
+    head = {name: weights[f"classifier.{name}"] for name in ("weight", "bias")}
+    save_file(head, folder / CLASSIFIER)
+    return [f"{ENCODER}/model.bin", CLASSIFIER]
+
+
+def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
+    import ctranslate2
+    from safetensors.numpy import load_file
+
+    encoder = ctranslate2.Encoder(
+        str(folder / ENCODER),
+        device="cpu",
+        compute_type="int8",
+        inter_threads=1,
+        intra_threads=threads,
+    )
+    head = load_file(folder / CLASSIFIER)
+    view = ctranslate2.StorageView.from_array
+
+    def predict(batch):  # type: ignore[no-untyped-def]
+        found = encoder.forward_batch(
+            view(batch["input_ids"].astype(np.int32)),
+            view(batch["attention_mask"].sum(axis=1, dtype=np.int32)),
+            batch["token_type_ids"].tolist(),
+        )
+        return np.array(found.pooler_output) @ head["weight"].T + head["bias"]
+
+    return predict, None  # it does not tell

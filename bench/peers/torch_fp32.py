@@ -1,0 +1,22 @@
+"""transformers in PyTorch in 32-bit floating point, well fed: what `fp32` is without us."""
+
+import shutil
+from pathlib import Path
+
+from bench.isa import Isa
+from bench.peers import torch_threads
+from stages.models.artifact import WEIGHTS
+from stages.models.classifier import load_checkpoint, predictor
+from stages.models.tokens import Predict
+
+LIBRARY, REQUIRES, BITS = "torch", (), 32
+
+
+def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
+    shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+    return [WEIGHTS]
+
+
+def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
+    found = torch_threads(threads)
+    return predictor(load_checkpoint(folder)), found

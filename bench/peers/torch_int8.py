@@ -1,0 +1,44 @@
+"""PyTorch's `quantize_dynamic`, well fed, with the engine that is fastest on this CPU.
+
+Engines: `fbgemm` (which `x86` takes for linear layers) and `onednn`.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bench.isa import Isa
+from bench.peers import fastest, torch_threads
+from stages.models.classifier import load_checkpoint, predictor
+from stages.models.tokens import Predict
+from stages.models.torch_dynamic import quantize_linears, save, use_engine
+from stages.plumbing.files import write_text
+
+LIBRARY, REQUIRES, BITS = "torch", (), 8
+ENGINES = ("fbgemm", "onednn", "qnnpack")
+CHOSEN, STORED = "engine.txt", "int8.safetensors"
+
+
+def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
+    shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+    torch_threads(1)
+    engine = fastest({name: predictor(quantized(folder, name)) for name in available()})
+    write_text(folder / CHOSEN, engine)
+    save(quantized(folder, engine), folder / STORED)
+    return [STORED]
+
+
+def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
+    found = torch_threads(threads)
+    return predictor(quantized(folder, (folder / CHOSEN).read_text())), found
+
+
+def available() -> list[str]:
+    import torch
+
+    return [name for name in ENGINES if name in torch.backends.quantized.supported_engines]
+
+
+def quantized(folder: Path, engine: str) -> Any:
+    use_engine(engine)
+    return quantize_linears(load_checkpoint(folder), "per_tensor")

@@ -1,0 +1,32 @@
+"""torchao's dynamic int8, as `quantize_` leaves it: not compiled. Very slow on some CPUs."""
+
+from pathlib import Path
+
+from bench.isa import Isa
+from bench.peers import torch_threads
+from stages.models.tokens import Predict
+
+LIBRARY, REQUIRES, BITS = "torch", ("torchao",), 8
+STORED = "int8.safetensors"
+
+
+def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
+    from stages.models.artifact import copy_without_weights
+    from stages.models.classifier import load_checkpoint
+    from stages.models.torchao_linear import quantize_linears, save
+
+    copy_without_weights(checkpoint, folder)
+    module = load_checkpoint(checkpoint)
+    quantize_linears(module, reduced=not isa.vnni)
+    save(module, folder / STORED, reduced=not isa.vnni)
+    return [STORED]
+
+
+def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
+    from stages.models.classifier import predictor, without_weights
+    from stages.models.torchao_linear import load as load_torchao
+    from stages.models.torchao_linear import torchao
+
+    found = torch_threads(threads)
+    torchao()  # before transformers, which imports it with all its notes
+    return predictor(load_torchao(without_weights(folder), folder / STORED)), found

@@ -1,0 +1,170 @@
+"""All runners of one model, interleaved: round robin over living processes, block by block."""
+
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import peers
+from bench.isa import Isa
+from bench.prepare import Prepared, prepare
+from bench.runner import CutOff, Runner
+from bench.work import Work
+from stages.measure.timed_process import save_batches
+from stages.variants import REFERENCE
+
+# All batches of the tutorial have one shape: timing every third of them is enough.
+TUTORIAL_EVERY = 3
+
+
+@dataclass
+class Outcome:
+    """What one model's race gave.
+
+    Attributes:
+        samples: one timed call each: model, threads, runner, kind, batch, round, ms.
+        runners: name -> size_mb, bits, load_s, peak_mb (at the first thread count), hidden_by.
+        left_out: name -> why it did not take part, one line.
+        answers: name -> row of the split -> the class it gave, at the first thread count.
+    """
+
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    runners: dict[str, dict[str, Any]] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def leave_out(self, name: str, why: str) -> None:
+        self.left_out[name] = why
+        print(f"  {name}: left out, {why}", flush=True)
+
+
+def race(
+    model: str,
+    checkpoint: Path,
+    names: list[str],
+    work: Work,
+    thread_counts: list[int],
+    rounds: int,
+    length_calls: int,
+    isa: Isa,
+    folder: Path,
+) -> Outcome:
+    """Time `names` on `work`, every batch once per pass.
+
+    A round is every `rounds`-th batch, so that all rounds together are one pass over the rows, and
+    each round has long and short texts. Single texts of fixed length are timed with the first
+    thread count only, `length_calls` times per round.
+    """
+    outcome = Outcome()
+    ready = []
+    for name in dict.fromkeys(names):
+        if name not in peers.known():
+            outcome.leave_out(name, f"there is no stages/variants/{name}.py in this checkout")
+            continue
+        print(f"{model}: preparing {name}", flush=True)
+        one = prepare(name, checkpoint, folder / name, isa)
+        if one.skipped:
+            outcome.leave_out(name, one.skipped)
+        else:
+            ready.append(one)
+    ready.sort(key=lambda one: one.name != REFERENCE)  # whose logits the others' are compared with
+    with tempfile.TemporaryDirectory() as temporary:
+        file = Path(temporary) / "batches.safetensors"
+        save_batches(work.batches, file)
+        for threads in thread_counts:
+            first = threads == thread_counts[0]
+            calls = length_calls if first else 0
+            one_thread_count(outcome, model, ready, work, threads, rounds, calls, isa, file, first)
+            # Whoever was cut off once is not asked again.
+            ready = [one for one in ready if one.name in outcome.runners]
+    return outcome
+
+
+def one_thread_count(
+    outcome: Outcome,
+    model: str,
+    ready: list[Prepared],
+    work: Work,
+    threads: int,
+    rounds: int,
+    length_calls: int,
+    isa: Isa,
+    batches: Path,
+    first: bool,
+) -> None:
+    with ExitStack() as stack:
+        running: dict[str, Runner] = {}
+        reference: np.ndarray | None = None
+        started: dict[str, Runner] = {}
+
+        def start(one: Prepared) -> Runner:
+            if one.name not in started:
+                started[one.name] = Runner(one.name, one.folder, threads, batches, isa)
+                stack.callback(started[one.name].close)
+            return started[one.name]
+
+        # Alone, where the loading is timed; later all at once, which is over sooner.
+        for one in ready if not first else []:
+            start(one)
+        for one in ready:
+            runner, mine = start(one), feed(one.name, work)
+            try:
+                facts = runner.wait()
+                facts |= {"size_mb": one.size_mb, "bits": peers.get(one.name).BITS}
+                runner.probe(mine[-1], len(mine))
+            except CutOff as reason:
+                runner.close()
+                outcome.leave_out(one.name, str(reason))
+                continue
+            logits = runner.logits(work.names("sorted")[-1])
+            if one.name == REFERENCE:
+                reference = logits
+            elif reference is not None and not alike(logits, reference):
+                runner.close()
+                outcome.leave_out(one.name, "its answers are nothing like fp32's: it does not work")
+                continue
+            running[one.name] = runner
+            outcome.runners.setdefault(one.name, facts)
+        for number in range(rounds):
+            print(f"{model}: threads {threads}, round {number + 1}/{rounds}", flush=True)
+            for name, runner in running.items():
+                mine = feed(name, work)[number::rounds]
+                if name in peers.TUTORIAL:
+                    mine = mine[::TUTORIAL_EVERY]
+                time_block(outcome, model, runner, work, mine, number)
+            for length in work.names("length") if length_calls else []:
+                for name, runner in running.items():
+                    if name not in peers.TUTORIAL:
+                        time_block(outcome, model, runner, work, [length] * length_calls, number)
+        for name, runner in running.items():
+            outcome.runners[name].setdefault("peak_mb", runner.peak_mb())
+
+
+def alike(logits: np.ndarray, reference: np.ndarray) -> bool:
+    """Whether this can be the same model, quantized however coarsely.
+
+    A library that fails silently is fast: one that computed nothing took a hundredth of the time.
+    """
+    return bool(np.abs(logits - reference).mean() <= 0.5 * np.abs(reference).mean())
+
+
+def feed(name: str, work: Work) -> list[str]:
+    return work.names("tutorial" if name in peers.TUTORIAL else "sorted")
+
+
+def time_block(
+    outcome: Outcome, model: str, runner: Runner, work: Work, names: Iterable[str], number: int
+) -> None:
+    names = list(names)
+    for batch, (ms, answers) in zip(names, runner.time(names), strict=True):
+        facts = {"model": model, "threads": runner.threads, "runner": runner.name}
+        facts |= {"kind": batch.partition("-")[0], "batch": batch, "round": number}
+        outcome.samples.append(facts | {"ms": ms})
+        rows = work.positions.get(batch, [])
+        given = outcome.answers.setdefault(runner.name, {})
+        for row, answer in zip(rows, answers, strict=False):
+            given.setdefault(row, answer)

@@ -1,0 +1,118 @@
+"""The table of ratios in Markdown, and what is printed at the end."""
+
+from typing import Any
+
+from bench.arithmetic import best_peer, ratio
+from bench.targets import missed
+from bench.work import BERT, LENGTHS, MINILM
+from stages.measure.markdown_table import pipe_table
+
+TITLES = {
+    BERT: "BERT-base, **random weights** (speed and size are real, accuracy means nothing)",
+    MINILM: "MiniLM-L6, fine-tuned",
+}
+
+
+def markdown(found: dict[str, Any]) -> str:
+    """Everything is a ratio but size, memory, loading and counts: those are what they are."""
+    machine = found["environment"]
+    lines = [
+        f"{machine['cpu']}, {machine['cores']} cores, {found['instruction_set']}; "
+        f"{found['task']}, in {found['minutes']} minutes. Ratios say how many times as fast.",
+        "",
+    ]
+    for model in dict.fromkeys(row["model"] for row in found["runners"]):
+        rows = [row for row in found["runners"] if row["model"] == model]
+        lines += [f"{TITLES[model]}:", "", pipe_table(table(rows)), ""]
+        lines += [f"Left out: {name}, {why}" for name, why in found["left_out"][model].items()]
+        lines += [""] * bool(found["left_out"][model])
+    if found["kernels"]:
+        lines += ["One linear layer alone, one thread:", "", pipe_table(kernels(found)), ""]
+    lines += loadgen(found) + finetuning(found)
+    lines += ["Targets:", "", *(f"- {missed(target)}" for target in found["targets"])]
+    return "\n".join(lines) + "\n"
+
+
+def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
+    counts = list(dict.fromkeys(count for row in rows for count in row["seconds"]))
+    seconds = {count: {r["runner"]: r["seconds"].get(count) for r in rows} for count in counts}
+    first = seconds[counts[0]]
+    best = best_peer(first)
+    cells = []
+    for row in sorted(rows, key=lambda one: -(first[one["runner"]] or 0)):
+        name = row["runner"]
+        cell = {"runner": f"**{name}** (best peer)" if name == best else name}
+        for count in counts:
+            base = seconds[count].get("tutorial_fp32")
+            cell[f"vs tutorial fp32, {plural(count)}"] = times(ratio(base, seconds[count][name]))
+        cell["vs best peer"] = times(ratio(first.get(best or ""), first[name]))
+        for length in LENGTHS:
+            single = {r["runner"]: r["single_ms"].get(str(length)) for r in rows}
+            theirs = single.get(best_peer(single) or "")
+            if any(single.values()):
+                cell[f"1 text of {length}, vs best"] = times(ratio(theirs, single[name]))
+        cell["MB"] = f"{row['size_mb']:.1f}"
+        cell["peak memory MB"] = f"{row['peak_mb']:.0f}"
+        cell["load s"] = f"{row['load_s']:.1f}"
+        cell["of ceiling"] = percent(row["share_of_ceiling_pct"])
+        cell["of int8 wall"] = percent(row["share_of_wall_pct"])
+        if any(one["differing_answers"] is not None for one in rows):
+            given = row["differing_answers"]
+            cell["answers unlike fp32"] = "-" if given is None else str(given)
+        cells.append(cell)
+    return cells
+
+
+def kernels(found: dict[str, Any]) -> list[dict[str, str]]:
+    """Times as fast as fp32 at each shape."""
+    cells = []
+    for shape in found["kernels"]["shapes"]:
+        cell = {"shape": f"{shape['n']}x{shape['k']}, {shape['m']} rows"}
+        for key in shape:
+            if key.endswith("_ms") and key != "fp32_ms":
+                cell[key.removesuffix("_ms")] = times(shape["fp32_ms"] / shape[key])
+        cells.append(cell)
+    return cells
+
+
+def loadgen(found: dict[str, Any]) -> list[str]:
+    lines = []
+    for name, tests in found["loadgen"].items():
+        for test, figures in tests.items():
+            if isinstance(figures, dict):
+                lines.append(
+                    f"- LoadGen, {name}, {test}: {figures['loadgen']:.4g}, our clock "
+                    f"{figures['ours']:.4g} ({figures['difference_pct']:+.1f} %)"
+                )
+            else:
+                lines.append(f"- LoadGen, {name}: {figures}")
+    return [*lines, ""] if lines else []
+
+
+def finetuning(found: dict[str, Any]) -> list[str]:
+    facts = found["finetuning"]
+    if not facts:
+        return []
+    return [
+        f"Fine-tuning, one epoch: {facts['plain_vs_ours_x']:.2f} times as fast as the plain loop "
+        f"({facts['seconds']['ours']:.0f} s against {facts['seconds']['plain']:.0f} s), validation "
+        f"score {facts['f1']['ours']:.4f} against {facts['f1']['plain']:.4f}.",
+        "",
+    ]
+
+
+def summary(found: dict[str, Any]) -> str:
+    """For the terminal."""
+    return "\n".join([markdown(found), f"[{found['instruction_set']}]"])
+
+
+def plural(count: str) -> str:
+    return f"{count} thread" if count == "1" else f"{count} threads"
+
+
+def times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0f} %"

@@ -1,0 +1,270 @@
+"""The training loop: one seed, one result; what makes it faster changes nothing else."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from stages.models import quick_dropout as quick
+from stages.models.first_token import first_token_only
+from stages.models.model_names import resolve
+from stages.models.pretrained import load, model_inputs
+from stages.models.quick_dropout import QuickDropout, quick_dropout
+from stages.models.tokens import encode
+from stages.models.training import Example, Trained, train, with_labels
+from stages.tasks.mrpc import DATASET
+from stages.variants.int8_qat import Params
+from tests.building import training_rows
+from tests.families import FAMILIES
+
+TASK = DATASET.task
+FAMILY = pytest.mark.parametrize("family", ["bert", *FAMILIES])
+SETTINGS = Params.model_validate(
+    {"batch_size": 8, "learning_rate": 1e-3, "epochs": 2, "max_steps": -1}
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    made = {name: make(tmp_path_factory.mktemp(name)) for name, make in FAMILIES.items()}
+    return made | {"bert": tiny_bert}
+
+
+class Fresh:
+    """A model before training, and examples in its tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.model, self.tokenizer = load(resolve(str(folder)), TASK, 0)
+        rows = training_rows(40)
+        self.max_length = 40
+        self.inputs = model_inputs(self.model, self.tokenizer.model_input_names)
+        self.rows: list[Example] = with_labels(encode(self.tokenizer, TASK, rows, self), rows)
+
+    def train(self, unfinished: Path, seed: int = 0, score: Any = None) -> Trained:
+        rows, held_out = self.rows[:32], self.rows[32:] if score else None
+        settings = (SETTINGS, seed, rows, unfinished, "test", held_out, score)
+        return train(self.model, self.tokenizer, *settings)
+
+    def batch(self) -> dict[str, Tensor]:
+        return dict(self.tokenizer.pad(self.rows[:6], return_tensors="pt", verbose=False))
+
+    def weights(self) -> dict[str, Tensor]:
+        return dict(self.model.state_dict())
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one | other)
+
+
+# ---- one seed, one result
+
+
+@FAMILY
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
+    family: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        runs.append(Fresh(folders[family]))
+        runs[-1].train(tmp_path / "unfinished", seed)
+    one, again, other = (run.weights() for run in runs)
+    assert same(one, again)
+    assert not same(one, other)
+    assert not same(one, Fresh(folders[family]).weights())
+
+
+def test_an_interrupted_training_continues_to_the_same_weights(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scored: list[np.ndarray] = []
+
+    def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+        scored.append(logits)
+        return {"mean": float(logits.mean())}
+
+    def interrupted_in_the_second_epoch(labels: np.ndarray, logits: np.ndarray) -> Any:
+        if any((tmp_path / "b").glob("checkpoint-*")):
+            raise KeyboardInterrupt
+        return score(labels, logits)
+
+    undisturbed, resumed = Fresh(folders["bert"]), Fresh(folders["bert"])
+    expected = undisturbed.train(tmp_path / "a", score=score)
+    with pytest.raises(KeyboardInterrupt):
+        Fresh(folders["bert"]).train(tmp_path / "b", score=interrupted_in_the_second_epoch)
+    found = resumed.train(tmp_path / "b", score=score)
+    assert "continuing from step 4" in capsys.readouterr().out
+    assert same(undisturbed.weights(), resumed.weights())
+    assert found.validation == expected.validation
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trained_model_is_left_as_it_came(folders: dict[str, Path], tmp_path: Path) -> None:
+    """All that makes training faster is gone afterwards: the hook, the attention, the dropout."""
+    fresh, before = Fresh(folders["bert"]), functional.dropout
+    attention = fresh.model.config._attn_implementation
+    fresh.train(tmp_path / "unfinished")
+    assert fresh.model.config._attn_implementation == attention
+    assert not any(module._forward_hooks for module in fresh.model.modules())
+    assert functional.dropout is before
+    torch.manual_seed(0)
+    expected = functional.dropout(torch.ones(100))
+    torch.manual_seed(0)
+    assert not torch.equal(quick.dropout(torch.ones(100)), expected)
+
+
+# ---- only the first token after the last attention
+
+
+def without_dropout(model: nn.Module) -> nn.Module:
+    for child in model.modules():
+        if isinstance(child, nn.Dropout):
+            child.p = 0.0
+    return model.train()
+
+
+@FAMILY
+def test_leaving_out_the_other_tokens_changes_neither_loss_nor_gradients(
+    family: str, folders: dict[str, Path]
+) -> None:
+    found = []
+    for leaves_out in (False, True):
+        fresh = Fresh(folders[family])
+        model: Any = without_dropout(fresh.model)
+        assert (fresh.batch()["attention_mask"] == 0).any()
+        if leaves_out:
+            with first_token_only(model):
+                loss = model(**fresh.batch()).loss
+        else:
+            loss = model(**fresh.batch()).loss
+        loss.backward()
+        used = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        found.append(used | {"loss": loss.detach()})
+    everything, first = found
+    assert everything.keys() == first.keys()
+    for name in everything:
+        torch.testing.assert_close(first[name], everything[name], msg=name, atol=1e-6, rtol=1e-4)
+
+
+@FAMILY
+def test_the_last_layer_computes_one_token_where_the_family_reads_one(
+    family: str, folders: dict[str, Path]
+) -> None:
+    model, batch = Fresh(folders[family]).model, Fresh(folders[family]).batch()
+    rows = []
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        rows.append(output.shape[:-1].numel())
+
+    widest = [m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 64]
+    for module in widest:
+        module.register_forward_hook(note)
+    with first_token_only(model):
+        model(**batch)
+    texts, length = batch["input_ids"].shape
+    if family == "xlnet":
+        assert set(rows) == {texts * length}
+    else:
+        assert rows == [texts * length, texts]
+
+
+# ---- dropout
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.9])
+@pytest.mark.parametrize("shape", [(1000, 1001), (7, 11, 13, 999)])
+def test_a_share_of_the_elements_is_dropped_and_the_mean_stays(
+    p: float, shape: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(shape)
+    y = quick.dropout(x, p)
+    deviation = (p * (1 - p) / x.numel()) ** 0.5
+    assert float((y == 0).double().mean()) == pytest.approx(p, abs=5 * deviation + 2**-17)
+    kept = torch.unique(y)
+    assert kept[0] == 0
+    assert kept[1:].tolist() == pytest.approx([1 / (1 - p)], rel=1e-3)
+    assert float(y.double().mean()) == pytest.approx(1, abs=5 * deviation / (1 - p))
+
+
+def test_neighbours_are_dropped_independently() -> None:
+    """Four elements share one random number: none of them may tell of another."""
+    torch.manual_seed(0)
+    dropped = (quick.dropout(torch.ones(4_000_000), 0.3) == 0).view(-1, 4).double()
+    correlation = torch.corrcoef(dropped.T)
+    assert (correlation - torch.eye(4)).abs().max() < 0.005
+    assert (torch.corrcoef(torch.stack([dropped[:-1, 3], dropped[1:, 0]]))[0, 1]).abs() < 0.005
+
+
+def test_the_gradient_passes_where_the_value_did() -> None:
+    x = torch.randn(50, 60, requires_grad=True)
+    y = quick.dropout(x, 0.4)
+    y.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad * x, y)
+
+
+def test_dropout_follows_the_seed_and_rests_outside_of_training() -> None:
+    x, drawn = torch.randn(100), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        drawn.append(quick.dropout(x))
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert quick.dropout(x, 0.5, training=False) is x
+    assert quick.dropout(x, 0.0) is x
+    assert not quick.dropout(x, 1.0).any()
+
+
+@FAMILY
+def test_all_dropout_of_a_model_is_the_quick_one(
+    family: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With both doing nothing a model in training answers as outside; so there is no third."""
+    fresh = Fresh(folders[family])
+    expected = fresh.model.eval()(**fresh.batch()).logits
+    monkeypatch.setattr(quick, "dropout", lambda x, *_, **__: x)
+    with quick_dropout(fresh.model):
+        found = fresh.model.train()(**fresh.batch()).logits
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_within_the_block_torchs_name_gives_the_quick_one() -> None:
+    x = torch.ones(1000)
+    torch.manual_seed(0)
+    expected = quick.dropout(x, 0.2)
+    torch.manual_seed(0)
+    with QuickDropout():
+        assert torch.equal(functional.dropout(x, p=0.2), expected)
+
+
+# ---- memory
+
+FAULTS = """
+import json, resource, torch
+from stages.plumbing.memory import keep_freed_memory
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.zeros(12_000_000)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+torch.set_num_threads(1)
+first = faults()
+keep_freed_memory()
+faults()
+print(json.dumps([first, faults()]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc is told")
+def test_freed_memory_is_used_again() -> None:
+    """Blocks of 48 MB, one after another: the kernel gives pages for the first at most."""
+    result = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
+    before, after = json.loads(result.stdout)
+    assert after < 100 < 1000 < before
