@@ -109,7 +109,7 @@ def compile_into(folder: Path, name: str) -> None:
     """Raises RuntimeError, OSError or SubprocessError."""
     from torch.utils import cpp_extension
 
-    before = os.environ["PATH"]
+    before = os.environ.get("PATH", "")
     # Where pip puts ninja, which is not in PATH where .venv was not activated.
     os.environ["PATH"] = f"{before}{os.pathsep}{Path(sys.executable).parent}"
     try:
