@@ -1,4 +1,4 @@
-// Runs what int8_linear.h computes, without torch, against plain loops.
+// Runs what int8_linear.h and attention.h compute, without torch, against plain loops.
 //
 //   int8_linear heap       every buffer is a heap block of exactly its size, for AddressSanitizer
 //   int8_linear guarded    every buffer ends where a page that may not be touched begins, because
@@ -8,6 +8,7 @@
 //
 // Prints what it did; ends with 1 and a line at the first wrong number.
 
+#include "attention.h"
 #include "int8_linear.h"
 
 #include <sys/mman.h>
@@ -134,6 +135,34 @@ void check(int64_t m, int64_t n, int64_t k, int64_t products, Act act) {
   }
 }
 
+// One text of `length` rows, the last `queries` of them asked, as one of two heads of its rows.
+void check_attention(int64_t length, int64_t queries, int64_t size) {
+  const int64_t stride = 2 * size;
+  Buffer<float> q(queries * stride), k(length * stride), v(length * stride);
+  Buffer<float> out(queries * stride - missing);
+  for (int64_t i = 0; i < queries * stride; i++) q[i] = random_below(2000) / 500.0f - 2;
+  for (int64_t i = 0; i < length * stride; i++) k[i] = random_below(2000) / 500.0f - 2;
+  for (int64_t i = 0; i < length * stride; i++) v[i] = random_below(2000) / 500.0f - 2;
+  std::vector<float> scratch;
+  // The second head, which ends where its buffers end.
+  attention::attend({q.data + size, stride, queries}, {k.data + size, stride, length},
+                    {v.data + size, stride, length}, size, out.data + size, stride, scratch);
+  for (int64_t i = 0; i < queries; i++) {
+    std::vector<double> shares(length), mixed(size);
+    double sum = 0;
+    for (int64_t j = 0; j < length; j++) {
+      for (int64_t d = 0; d < size; d++)
+        shares[j] += double(q[i * stride + size + d]) * k[j * stride + size + d];
+      sum += shares[j] = std::exp(shares[j] / std::sqrt(double(size)));
+    }
+    for (int64_t d = 0; d < size; d++) {
+      for (int64_t j = 0; j < length; j++) mixed[d] += shares[j] / sum * v[j * stride + size + d];
+      if (!(std::abs(out[i * stride + size + d] - mixed[d]) <= 1e-5))
+        wrong("attention", queries, length, size, 0);
+    }
+  }
+}
+
 int main(int argc, char** argv) {
   const char* mode = argc > 1 ? argv[1] : "";
   missing = argc > 2 && !std::strcmp(argv[2], "short");
@@ -158,6 +187,11 @@ int main(int argc, char** argv) {
     check(130, 9, 2500, products, Act::gelu);  // more rows than L2 holds at once
     cases += 2;
   }
+  for (int64_t length : {1, 2, 3, 7, 8, 9, 17, 40})
+    for (int64_t size : {1, 7, 8, 9, 16, 24, 25, 32, 64}) {
+      check_attention(length, length, size);
+      check_attention(length, 1, size);
+    }
   std::printf("%d layers%s\n", cases, vnni ? ", with VNNI" : "");
   return 0;
 }

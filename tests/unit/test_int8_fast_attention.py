@@ -1,6 +1,6 @@
-"""Attention of int8_fast: texts one behind the other, each looks at itself alone."""
+"""Attention of int8_fast: each text by itself, whatever its length, heads and neighbours."""
 
-from collections.abc import Sequence
+import math
 from itertools import pairwise
 
 import pytest
@@ -8,80 +8,85 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from stages.models.fast.dispatch import choose
-
-pytestmark = pytest.mark.skipif(choose() == "library", reason="the kernel cannot run here")
-
-
-def starts_of(lengths: list[int]) -> Tensor:
-    return torch.nn.functional.pad(torch.tensor(lengths).cumsum(0), (1, 0))
+SIZES = pytest.mark.parametrize("size", [1, 5, 8, 16, 23, 32, 40, 64])
+LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 17, 24, 25, 33, 70]
 
 
-def attend(parts: Sequence[Tensor], asked: Tensor, told: Tensor, heads: int) -> Tensor:
-    """Of queries, keys and values."""
-    found: Tensor = torch.ops.int8_fast.attention(*parts, asked, told, heads)
-    return found
+def starts(lengths: list[int]) -> Tensor:
+    return torch.tensor([0, *lengths]).cumsum(0)
 
 
-def reference(parts: Sequence[Tensor], heads: int) -> Tensor:
-    """Of one text, in float64."""
-    q, k, v = (part.double().unflatten(1, (heads, -1)).transpose(0, 1) for part in parts)
-    return scaled_dot_product_attention(q, k, v).transpose(0, 1).flatten(1).float()
+def attention(q: Tensor, k: Tensor, v: Tensor, asked: Tensor, told: Tensor, heads: int) -> Tensor:
+    mixed: Tensor = torch.ops.int8_fast.attention(q, k, v, asked, told, heads)
+    return mixed
 
 
-@pytest.mark.parametrize(("heads", "size"), [(12, 64), (12, 32), (3, 8), (2, 5), (1, 100)])
-@pytest.mark.parametrize("lengths", [[1], [7, 8, 9], [53, 2, 128], [1, 1, 1, 33]])
-def test_each_text_gets_what_it_would_alone(heads: int, size: int, lengths: list[int]) -> None:
+def exact(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+    """One text in float64."""
+    parts = [x.double().unflatten(1, (heads, -1)).transpose(0, 1) for x in (q, k, v)]
+    return scaled_dot_product_attention(*parts).transpose(0, 1).flatten(1)
+
+
+@SIZES
+@pytest.mark.parametrize("heads", [1, 3])
+def test_every_text_as_in_float64(kernel: str, size: int, heads: int) -> None:
+    torch.manual_seed(size)
+    rows = starts(LENGTHS)
+    # As a layer gives them: side by side in rows three times as wide.
+    q, k, v = torch.randn(sum(LENGTHS), 3 * heads * size).mul(2).split(heads * size, 1)
+    together = attention(q, k, v, rows, rows, heads)
+    first = attention(q[rows[:-1]], k, v, torch.arange(len(rows)), rows, heads)
+    for i, (begin, end) in enumerate(pairwise(rows.tolist())):
+        text = slice(begin, end)
+        right = exact(q[text], k[text], v[text], heads)
+        torch.testing.assert_close(together[text].double(), right, rtol=1e-5, atol=5e-6)
+        torch.testing.assert_close(first[i : i + 1].double(), right[:1], rtol=1e-5, atol=5e-6)
+        own = starts([end - begin])
+        alone = attention(q[text].clone(), k[text].clone(), v[text].clone(), own, own, heads)
+        assert torch.equal(alone, together[text])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_stays_in_its_text(kernel: str, value: float) -> None:
     torch.manual_seed(0)
-    rows = torch.randn(sum(lengths), 3 * heads * size)
-    parts = rows.chunk(3, 1)  # not contiguous, as a fused layer gives them
-    starts = starts_of(lengths)
-    found = attend(parts, starts, starts, heads)
-    for begin, end in pairwise(starts):
-        own = [part[begin:end] for part in parts]
-        torch.testing.assert_close(found[begin:end], reference(own, heads), atol=2e-6, rtol=2e-5)
-        alone = attend(own, starts_of([len(own[0])]), starts_of([len(own[0])]), heads)
-        assert torch.equal(found[begin:end], alone)
+    rows = starts([5, 9, 12])
+    q, k, v = (torch.randn(26, 32) for _ in range(3))
+    right = attention(q, k, v, rows, rows, 2)
+    for place in range(5, 14):
+        spoilt = q.clone()
+        spoilt[place] = value
+        mixed = attention(spoilt, k, v, rows, rows, 2)
+        assert mixed[place].isnan().all()
+        others = [row for row in range(26) if row != place]
+        assert torch.equal(mixed[others], right[others])
+        spoilt = k.clone()
+        spoilt[place, 3] = math.nan
+        mixed = attention(q, spoilt, v, rows, rows, 2)
+        assert mixed[5:14, :16].isnan().all()
+        assert torch.equal(mixed[:5], right[:5])
+        assert torch.equal(mixed[14:], right[14:])
 
 
-def test_one_query_per_text_is_enough() -> None:
-    torch.manual_seed(0)
-    lengths, heads = [5, 30, 2], 4
-    q, k, v = torch.randn(37, 3 * 64).chunk(3, 1)
-    starts = starts_of(lengths)
-    every = attend((q, k, v), starts, starts, heads)
-    firsts = attend((q[starts[:-1]], k, v), torch.arange(4), starts, heads)
-    assert torch.equal(firsts, every[starts[:-1]])
+def test_scores_far_apart_choose_one_key(kernel: str) -> None:
+    """What is left of the others underflows to nothing, without NaN."""
+    rows = starts([20])
+    q, v = torch.full((20, 8), 1e4), torch.randn(20, 8)
+    k = torch.full((20, 8), -1e4)
+    k[13] = 1e4
+    mixed = attention(q, k, v, rows, rows, 1)
+    torch.testing.assert_close(mixed, v[13].expand(20, 8), rtol=1e-6, atol=1e-30)
 
 
-def test_scores_that_float32_cannot_exponentiate_are_no_trouble() -> None:
-    q = torch.full((4, 8), 40.0)
-    k = torch.arange(4.0)[:, None].expand(4, 8) * 40
-    v = torch.eye(4, 8)
-    starts = starts_of([4])
-    torch.testing.assert_close(attend((q, k, v), starts, starts, 1), reference((q, k, v), 1))
-
-
-def test_nan_stays_in_the_text_that_has_it() -> None:
-    rows = torch.randn(12, 3 * 16)
-    rows[2] = float("nan")
-    starts = starts_of([5, 7])
-    found = attend(rows.chunk(3, 1), starts, starts, 2)
-    assert found[:5].isnan().all()
-    assert not found[5:].isnan().any()
-
-
-@pytest.mark.parametrize(
-    ("starts", "why"),
-    [([0, 3], "from 0 to 4"), ([1, 4], "from 0 to 4"), ([0, 5, 4], "from 0 to 4")],
-)
-def test_starts_that_do_not_fit_are_refused(starts: list[int], why: str) -> None:
-    q, k, v = torch.randn(4, 3 * 8).chunk(3, 1)
-    with pytest.raises(RuntimeError, match=why):
-        attend((q, k, v), torch.tensor(starts), torch.tensor(starts), 1)
-
-
-def test_columns_that_heads_cannot_share_are_refused() -> None:
-    q, k, v = torch.randn(4, 3 * 8).chunk(3, 1)
-    with pytest.raises(RuntimeError, match="per head"):
-        attend((q, k, v), starts_of([4]), starts_of([4]), 3)
+def test_wrong_input_is_refused(kernel: str) -> None:
+    x, right = torch.zeros(4, 8), starts([1, 3])
+    for rows in (starts([1, 2]), starts([1, 4]), torch.tensor([1, 2, 4]), torch.tensor([0, 5, 4])):
+        with pytest.raises(RuntimeError, match="starts must rise from 0 to 4"):
+            attention(x, x, x, rows, rows, 2)
+    with pytest.raises(RuntimeError, match="starts must be int64"):
+        attention(x, x, x, right.int(), right, 2)
+    for heads in (0, 3):
+        with pytest.raises(RuntimeError, match="columns per head"):
+            attention(x, x, x, right, right, heads)
+    for strange in (x.double(), torch.zeros(4, 9), torch.zeros(8, 4).t()):
+        with pytest.raises(RuntimeError, match="must be float32"):
+            attention(x, strange, x, right, right, 2)

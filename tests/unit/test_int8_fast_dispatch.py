@@ -145,6 +145,18 @@ def test_without_a_compiler_the_library_answers_after_one_line(
     assert lines[0].endswith(LIBRARY)
 
 
+def test_what_was_compiled_is_loaded_where_nothing_can_be_written(
+    compiled: tuple[Path, str, float], tmp_path: Path
+) -> None:
+    """Its lock cannot be taken: a folder lies there."""
+    folder, kernel, answer = compiled
+    copy = shutil.copytree(folder, tmp_path / "extensions")
+    lock = only(copy).with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()
+    assert answered(copy) == (kernel, answer, [])
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -1,7 +1,7 @@
-"""int8_linear.h touches no byte that is not its own and does nothing that C++ leaves undefined.
+"""The kernel's headers touch no byte but their own and do nothing that C++ leaves undefined.
 
-tests/native/int8_linear.cpp compares it with plain loops, over tails of rows, channels and inputs,
-every S, with buffers of exactly the size that they must have.
+tests/native/int8_linear.cpp compares them with plain loops, over tails of rows, channels, inputs,
+texts and heads, and every S, with buffers of exactly the size that they must have.
 """
 
 import platform

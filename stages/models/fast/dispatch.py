@@ -3,6 +3,8 @@
 import hashlib
 import os
 import platform
+import shlex
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -73,20 +75,25 @@ def load_ours() -> None:
     What was compiled is kept where torch keeps extensions (TORCH_EXTENSIONS_DIR).
 
     Raises:
-        Unavailable: no compiler, or it failed.
+        Unavailable: no compiler, or it failed, or nothing can be written or loaded there.
     """
     import torch
     from torch.utils import cpp_extension
 
     name = build_name()
-    folder = Path(cpp_extension._get_build_directory(name, False))
-    built = folder / f"{name}.so"
-    # torch waits for ever for a builder that was killed; this lock ends with its process.
-    with FileLock(folder.with_suffix(".lock")):
-        if not (folder / "complete").exists():
-            compile_into(folder, name)
-            (folder / "complete").touch()
-    torch.ops.load_library(str(built))
+    try:
+        folder = Path(cpp_extension._get_build_directory(name, False))
+        complete = folder / "complete"
+        if not complete.exists():
+            # torch waits for ever for a builder that was killed; this lock ends with its process.
+            with FileLock(folder.with_suffix(".lock")):
+                if not complete.exists():
+                    compile_into(folder, name)
+                    complete.touch()
+        torch.ops.load_library(str(folder / f"{name}.so"))
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise Unavailable(f"the kernel could not be compiled ({reason})") from None
 
 
 def build_name() -> str:
@@ -100,11 +107,18 @@ def build_name() -> str:
 
 
 def compile_into(folder: Path, name: str) -> None:
+    """Raises RuntimeError, OSError or SubprocessError."""
     from torch.utils import cpp_extension
 
-    (folder / "lock").unlink(missing_ok=True)
-    print("int8_fast: compiling the kernel, once for this machine", file=sys.stderr)
+    before = os.environ.get("PATH", "")
+    # Where pip puts ninja, which is not in PATH where .venv was not activated.
+    os.environ["PATH"] = f"{before}{os.pathsep}{Path(sys.executable).parent}"
     try:
+        cpp_extension.verify_ninja_availability()
+        compiler = shlex.split(cpp_extension.get_cxx_compiler()) or [""]
+        subprocess.run([*compiler, "--version"], check=True, capture_output=True)
+        print("int8_fast: compiling the kernel, once for this machine", file=sys.stderr)
+        (folder / "lock").unlink(missing_ok=True)
         cpp_extension.load(
             name,
             [str(SOURCE)],
@@ -113,6 +127,5 @@ def compile_into(folder: Path, name: str) -> None:
             build_directory=str(folder),
             is_python_module=False,
         )
-    except (RuntimeError, OSError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise Unavailable(f"the kernel could not be compiled ({reason})") from None
+    finally:
+        os.environ["PATH"] = before
