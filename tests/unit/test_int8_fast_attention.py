@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
 SIZES = pytest.mark.parametrize("size", [1, 5, 8, 16, 23, 32, 40, 64])
+# Scores of 100 and more in float32: torch's own attention is up to 8e-6 away here, as ours is.
+NEAR = 1.5e-5
 LENGTHS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 17, 24, 25, 33, 70]
 
 
@@ -39,8 +41,8 @@ def test_every_text_as_in_float64(kernel: str, size: int, heads: int) -> None:
     for i, (begin, end) in enumerate(pairwise(rows.tolist())):
         text = slice(begin, end)
         right = exact(q[text], k[text], v[text], heads)
-        torch.testing.assert_close(together[text].double(), right, rtol=1e-5, atol=5e-6)
-        torch.testing.assert_close(first[i : i + 1].double(), right[:1], rtol=1e-5, atol=5e-6)
+        torch.testing.assert_close(together[text].double(), right, rtol=1e-5, atol=NEAR)
+        torch.testing.assert_close(first[i : i + 1].double(), right[:1], rtol=1e-5, atol=NEAR)
         own = starts([end - begin])
         alone = attention(q[text].clone(), k[text].clone(), v[text].clone(), own, own, heads)
         assert torch.equal(alone, together[text])
