@@ -3,12 +3,14 @@
 CTranslate2 leaves the padding of a batch out by itself.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 
 from bench.isa import Isa
 from stages.models.tokens import Predict
+from stages.plumbing.files import read_json, write_json
 
 LIBRARY, REQUIRES, BITS = "ctranslate2", ("ctranslate2",), 8
 ENCODER, CLASSIFIER = "encoder", "classifier.safetensors"
@@ -20,7 +22,13 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
     from stages.models.artifact import WEIGHTS
 
-    TransformersConverter(str(checkpoint)).convert(str(folder / ENCODER), quantization="int8")
+    # The converter asks for a setting that transformers 5 writes no longer.
+    copy = folder / "checkpoint"
+    shutil.copytree(checkpoint, copy)
+    config = read_json(copy / "config.json")
+    write_json(copy / "config.json", {"position_embedding_type": "absolute"} | config)
+    TransformersConverter(str(copy)).convert(str(folder / ENCODER), quantization="int8")
+    shutil.rmtree(copy)
     weights = load_file(checkpoint / WEIGHTS)
     head = {name: weights[f"classifier.{name}"] for name in ("weight", "bias")}
     save_file(head, folder / CLASSIFIER)
