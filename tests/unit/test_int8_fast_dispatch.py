@@ -181,13 +181,15 @@ def test_a_build_that_was_killed_half_way_is_done_again(
     assert answered(killed) == (kernel, answer, [COMPILING])
 
 
-@pytest.mark.parametrize("name", ["kernel.cpp", "int8_linear.h"])
+@pytest.mark.parametrize("name", ["kernel.cpp", "int8_linear.h", "attention.h"])
 def test_another_version_of_any_file_is_another_build(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(dispatch.SOURCE.parent, tmp_path / "fast")
     before = dispatch.build_name()
     monkeypatch.setattr(dispatch, "SOURCE", folder / "kernel.cpp")
+    headers = [folder / header.name for header in dispatch.HEADERS]
+    monkeypatch.setattr(dispatch, "HEADERS", headers)
     assert dispatch.build_name() == before
     with (folder / name).open("a") as file:
         file.write("//")
