@@ -181,7 +181,9 @@ def test_a_build_that_was_killed_half_way_is_done_again(
     assert answered(killed) == (kernel, answer, [COMPILING])
 
 
-@pytest.mark.parametrize("name", ["kernel.cpp", "int8_linear.h", "attention.h"])
+@pytest.mark.parametrize(
+    "name", ["kernel.cpp", "int8_linear.h", "activations.h", "tiles.h", "attention.h"]
+)
 def test_another_version_of_any_file_is_another_build(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,177 @@
+// Tiles: int32 sums of ROWS x 16, added to what is there. "THE TILE" in int8_linear.h explains them.
+
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace {
+
+using Tile = void (*)(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, int32_t* sums);
+
+__m256i load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+
+int32_t four(const uint8_t* a) {
+  int32_t bytes;
+  __builtin_memcpy(&bytes, a, 4);
+  return bytes;
+}
+
+// One row of one step: two registers of products, set or added to the accumulators.
+//
+// In assembly because the tile needs all 16 registers: gcc 12 spills the intrinsics' version, which
+// halves the speed. The broadcast's own register takes the last product, which saves the 17th. The
+// sanitizers cannot look into assembly, so their build (PLAIN_TILE) takes the intrinsics.
+template <int ROW, bool FIRST>
+__attribute__((always_inline)) inline void multiply(
+    __m256i* acc, const uint8_t* a, const uint8_t* a3, int64_t stride, int step, __m256i w0,
+    __m256i w1) {
+#ifdef PLAIN_TILE
+  const __m256i x = _mm256_set1_epi32(four((ROW < 3 ? a : a3) + ROW % 3 * stride + 4 * step));
+  const __m256i p0 = _mm256_maddubs_epi16(x, w0), p1 = _mm256_maddubs_epi16(x, w1);
+  acc[0] = FIRST ? p0 : _mm256_add_epi16(acc[0], p0);
+  acc[1] = FIRST ? p1 : _mm256_add_epi16(acc[1], p1);
+#else
+  __m256i x, p;
+#define SET(ADDRESS)                                                               \
+  asm volatile("vpbroadcastd " ADDRESS ", %[x]\n\t"                                \
+               "vpmaddubsw %[w0], %[x], %[a0]\n\t"                                 \
+               "vpmaddubsw %[w1], %[x], %[a1]"                                     \
+               : [a0] "=&x"(acc[0]), [a1] "=&x"(acc[1]), [x] "=&x"(x)              \
+               : [a] "r"(ROW < 3 ? a : a3), [s] "r"(stride), [d] "i"(4 * step),    \
+                 [w0] "x"(w0), [w1] "x"(w1)                                        \
+               : "memory")
+#define ADD(ADDRESS)                                                               \
+  asm volatile("vpbroadcastd " ADDRESS ", %[x]\n\t"                                \
+               "vpmaddubsw %[w0], %[x], %[p]\n\t"                                  \
+               "vpmaddubsw %[w1], %[x], %[x]\n\t"                                  \
+               "vpaddw %[p], %[a0], %[a0]\n\t"                                     \
+               "vpaddw %[x], %[a1], %[a1]"                                         \
+               : [a0] "+x"(acc[0]), [a1] "+x"(acc[1]), [x] "=&x"(x), [p] "=&x"(p)  \
+               : [a] "r"(ROW < 3 ? a : a3), [s] "r"(stride), [d] "i"(4 * step),    \
+                 [w0] "x"(w0), [w1] "x"(w1)                                        \
+               : "memory")
+  if constexpr (FIRST && ROW % 3 == 0) SET("%c[d](%[a])");
+  if constexpr (FIRST && ROW % 3 == 1) SET("%c[d](%[a],%[s])");
+  if constexpr (FIRST && ROW % 3 == 2) SET("%c[d](%[a],%[s],2)");
+  if constexpr (!FIRST && ROW % 3 == 0) ADD("%c[d](%[a])");
+  if constexpr (!FIRST && ROW % 3 == 1) ADD("%c[d](%[a],%[s])");
+  if constexpr (!FIRST && ROW % 3 == 2) ADD("%c[d](%[a],%[s],2)");
+#undef SET
+#undef ADD
+#endif
+}
+
+template <int ROWS, bool FIRST>
+__attribute__((always_inline)) inline void step_of(
+    __m256i (*acc)[2], const uint8_t* a, const uint8_t* a3, int64_t stride, int step,
+    const int8_t* b) {
+  const __m256i w0 = load(b), w1 = load(b + 32);
+  multiply<0, FIRST>(acc[0], a, a3, stride, step, w0, w1);
+  if constexpr (ROWS > 1) multiply<1, FIRST>(acc[1], a, a3, stride, step, w0, w1);
+  if constexpr (ROWS > 2) multiply<2, FIRST>(acc[2], a, a3, stride, step, w0, w1);
+  if constexpr (ROWS > 3) multiply<3, FIRST>(acc[3], a, a3, stride, step, w0, w1);
+  if constexpr (ROWS > 4) multiply<4, FIRST>(acc[4], a, a3, stride, step, w0, w1);
+  if constexpr (ROWS > 5) multiply<5, FIRST>(acc[5], a, a3, stride, step, w0, w1);
+}
+
+// S >= 4: int16 accumulators in registers, int32 in the cache.
+template <int ROWS, int S>
+void tile_of_many(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, int32_t* sums) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  auto* out = reinterpret_cast<__m256i*>(sums);
+  for (int64_t i = 0; i < k; i += 4 * S, a += 4 * S, b += 64 * S) {
+    __m256i acc[ROWS][2];
+    const uint8_t* a3 = a + 3 * stride;
+    step_of<ROWS, true>(acc, a, a3, stride, 0, b);
+#pragma GCC unroll 16
+    for (int s = 1; s < S; s++) step_of<ROWS, false>(acc, a, a3, stride, s, b + 64 * s);
+#pragma GCC unroll 6
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; h++) {
+        const __m256i wide = _mm256_madd_epi16(acc[r][h], ones);
+        out[2 * r + h] = _mm256_add_epi32(out[2 * r + h], wide);
+      }
+  }
+}
+
+// S = 1 or 2: everything in registers, by intrinsics.
+template <int ROWS, int S>
+void tile_of_few(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, int32_t* sums) {
+  const __m256i ones = _mm256_set1_epi16(1);
+  auto* out = reinterpret_cast<__m256i*>(sums);
+  __m256i acc[ROWS][2];
+  for (int r = 0; r < ROWS; r++)
+    for (int h = 0; h < 2; h++) acc[r][h] = out[2 * r + h];
+  for (int64_t i = 0; i < k; i += 4 * S, b += 64 * S)
+#pragma GCC unroll 3
+    for (int r = 0; r < ROWS; r++)
+#pragma GCC unroll 2
+      for (int h = 0; h < 2; h++) {
+        const uint8_t* row = a + r * stride + i;
+        __m256i p = _mm256_maddubs_epi16(_mm256_set1_epi32(four(row)), load(b + 32 * h));
+        if (S == 2) {
+          const __m256i x = _mm256_set1_epi32(four(row + 4));
+          p = _mm256_add_epi16(p, _mm256_maddubs_epi16(x, load(b + 64 + 32 * h)));
+        }
+        acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(p, ones));
+      }
+  for (int r = 0; r < ROWS; r++)
+    for (int h = 0; h < 2; h++) out[2 * r + h] = acc[r][h];
+}
+
+// AVX512-VNNI: no int16, so no bound; the same panels, one register of 16 int32 per row.
+template <int ROWS>
+__attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) void tile_of_vnni(
+    const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, int32_t* sums) {
+  __m512i acc[ROWS];
+  for (int r = 0; r < ROWS; r++) acc[r] = _mm512_loadu_si512(sums + 16 * r);
+#pragma GCC unroll 4
+  for (int64_t i = 0; i < k; i += 4, b += 64) {
+    const __m512i w = _mm512_loadu_si512(b);
+#pragma GCC unroll 12
+    for (int r = 0; r < ROWS; r++)
+      acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_set1_epi32(four(a + r * stride + i)), w);
+  }
+  for (int r = 0; r < ROWS; r++) _mm512_storeu_si512(sums + 16 * r, acc[r]);
+}
+
+constexpr int64_t MOST_ROWS = 12;
+
+// Tiles of 1, 2, ... rows; `rows` is the largest.
+struct Tiles {
+  int64_t rows;
+  Tile of[MOST_ROWS];
+};
+
+template <int S>
+constexpr Tiles MANY = {6, {tile_of_many<1, S>, tile_of_many<2, S>, tile_of_many<3, S>,
+                            tile_of_many<4, S>, tile_of_many<5, S>, tile_of_many<6, S>}};
+template <int S>
+constexpr Tiles FEW = {3, {tile_of_few<1, S>, tile_of_few<2, S>, tile_of_few<3, S>}};
+constexpr Tiles VNNI = {12, {tile_of_vnni<1>, tile_of_vnni<2>, tile_of_vnni<3>, tile_of_vnni<4>,
+                             tile_of_vnni<5>, tile_of_vnni<6>, tile_of_vnni<7>, tile_of_vnni<8>,
+                             tile_of_vnni<9>, tile_of_vnni<10>, tile_of_vnni<11>,
+                             tile_of_vnni<12>}};
+
+// For S, 0 for AVX512-VNNI, -S for whichever this CPU runs faster; null where there is no such tile.
+const Tiles* tiles_for(int64_t products) {
+  if (products < 0) {
+    const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl");
+    products = vnni ? 0 : -products;
+  }
+  switch (products) {
+    case 0: return &VNNI;
+    case 1: return &FEW<1>;
+    case 2: return &FEW<2>;
+    case 4: return &MANY<4>;
+    case 8: return &MANY<8>;
+    case 16: return &MANY<16>;
+  }
+  return nullptr;
+}
+
+}  // namespace
