@@ -16,7 +16,7 @@ from stages.models import quick_dropout as quick
 from stages.models.first_token import first_token_only
 from stages.models.model_names import resolve
 from stages.models.pretrained import load, model_inputs
-from stages.models.quick_dropout import QuickDropout, quick_dropout
+from stages.models.quick_dropout import quick_dropout
 from stages.models.tokens import encode
 from stages.models.training import Example, Trained, train, with_labels
 from stages.tasks.mrpc import DATASET
@@ -174,54 +174,6 @@ def test_the_last_layer_computes_one_token_where_the_family_reads_one(
         assert rows == [texts * length, texts]
 
 
-# ---- dropout
-
-
-@pytest.mark.parametrize("p", [0.1, 0.3, 0.9])
-@pytest.mark.parametrize("shape", [(1000, 1001), (7, 11, 13, 999)])
-def test_a_share_of_the_elements_is_dropped_and_the_mean_stays(
-    p: float, shape: tuple[int, ...]
-) -> None:
-    torch.manual_seed(0)
-    x = torch.ones(shape)
-    y = quick.dropout(x, p)
-    deviation = (p * (1 - p) / x.numel()) ** 0.5
-    assert float((y == 0).double().mean()) == pytest.approx(p, abs=5 * deviation + 2**-17)
-    kept = torch.unique(y)
-    assert kept[0] == 0
-    assert kept[1:].tolist() == pytest.approx([1 / (1 - p)], rel=1e-3)
-    assert float(y.double().mean()) == pytest.approx(1, abs=5 * deviation / (1 - p))
-
-
-def test_neighbours_are_dropped_independently() -> None:
-    """Four elements share one random number: none of them may tell of another."""
-    torch.manual_seed(0)
-    dropped = (quick.dropout(torch.ones(4_000_000), 0.3) == 0).view(-1, 4).double()
-    correlation = torch.corrcoef(dropped.T)
-    assert (correlation - torch.eye(4)).abs().max() < 0.005
-    assert (torch.corrcoef(torch.stack([dropped[:-1, 3], dropped[1:, 0]]))[0, 1]).abs() < 0.005
-
-
-def test_the_gradient_passes_where_the_value_did() -> None:
-    x = torch.randn(50, 60, requires_grad=True)
-    y = quick.dropout(x, 0.4)
-    y.sum().backward()
-    assert x.grad is not None
-    torch.testing.assert_close(x.grad * x, y)
-
-
-def test_dropout_follows_the_seed_and_rests_outside_of_training() -> None:
-    x, drawn = torch.randn(100), []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        drawn.append(quick.dropout(x))
-    assert torch.equal(drawn[0], drawn[1])
-    assert not torch.equal(drawn[0], drawn[2])
-    assert quick.dropout(x, 0.5, training=False) is x
-    assert quick.dropout(x, 0.0) is x
-    assert not quick.dropout(x, 1.0).any()
-
-
 @FAMILY
 def test_all_dropout_of_a_model_is_the_quick_one(
     family: str, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
@@ -233,15 +185,6 @@ def test_all_dropout_of_a_model_is_the_quick_one(
     with quick_dropout(fresh.model):
         found = fresh.model.train()(**fresh.batch()).logits
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-
-
-def test_within_the_block_torchs_name_gives_the_quick_one() -> None:
-    x = torch.ones(1000)
-    torch.manual_seed(0)
-    expected = quick.dropout(x, 0.2)
-    torch.manual_seed(0)
-    with QuickDropout():
-        assert torch.equal(functional.dropout(x, p=0.2), expected)
 
 
 # ---- memory
