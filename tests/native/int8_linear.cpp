@@ -1,4 +1,4 @@
-// Runs what int8_linear.h and attention.h compute, without torch, against plain loops.
+// Runs what int8_linear.h, attention.h and norm.h compute, without torch, against plain loops.
 //
 //   int8_linear heap       every buffer is a heap block of exactly its size, for AddressSanitizer
 //   int8_linear guarded    every buffer ends where a page that may not be touched begins, because
@@ -10,6 +10,7 @@
 
 #include "attention.h"
 #include "int8_linear.h"
+#include "norm.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -163,6 +164,26 @@ void check_attention(int64_t length, int64_t queries, int64_t size) {
   }
 }
 
+void check_norm(int64_t n) {
+  Buffer<float> x(n - missing), other(n), weight(n), bias(n);
+  std::vector<double> sums(n);
+  double mean = 0, variance = 0;
+  for (int64_t i = 0; i < n; i++) {
+    other[i] = random_below(2000) / 500.0f + 10;
+    weight[i] = random_below(2000) / 1000.0f;
+    bias[i] = random_below(2000) / 1000.0f - 1;
+    const float one = random_below(2000) / 500.0f - 2;
+    if (i < n - missing) x[i] = one;
+    mean += (sums[i] = double(one) + other[i]) / n;
+  }
+  for (double one : sums) variance += (one - mean) * (one - mean) / n;
+  norm::add_and_normalize(x.data, other.data, weight.data, bias.data, 1e-5f, n);
+  for (int64_t i = 0; i < n; i++) {
+    const double right = (sums[i] - mean) / std::sqrt(variance + 1e-5) * weight[i] + bias[i];
+    if (!(std::abs(x[i] - right) <= 2e-5)) wrong("norm", 1, n, 0, 0);
+  }
+}
+
 int main(int argc, char** argv) {
   const char* mode = argc > 1 ? argv[1] : "";
   missing = argc > 2 && !std::strcmp(argv[2], "short");
@@ -192,6 +213,7 @@ int main(int argc, char** argv) {
       check_attention(length, length, size);
       check_attention(length, 1, size);
     }
+  for (int64_t n : {1, 2, 7, 8, 9, 40, 63}) check_norm(n);
   std::printf("%d layers%s\n", cases, vnni ? ", with VNNI" : "");
   return 0;
 }

@@ -182,7 +182,7 @@ def test_a_build_that_was_killed_half_way_is_done_again(
 
 
 @pytest.mark.parametrize(
-    "name", ["kernel.cpp", "int8_linear.h", "activations.h", "tiles.h", "attention.h"]
+    "name", ["kernel.cpp", "int8_linear.h", "activations.h", "tiles.h", "attention.h", "norm.h"]
 )
 def test_another_version_of_any_file_is_another_build(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

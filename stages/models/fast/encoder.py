@@ -34,8 +34,12 @@ class Norm(NamedTuple):
     bias: Tensor
     eps: float
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+    def __call__(self, x: Tensor, other: Tensor) -> Tensor:
+        """Of their sum; x may be overwritten."""
+        if choose() != "library":
+            y: Tensor = torch.ops.int8_fast.add_norm_(x, other, self.weight, self.bias, self.eps)
+            return y
+        return layer_norm(x + other, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 class Layer(NamedTuple):
@@ -103,6 +107,8 @@ class FastClassifier:
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> np.ndarray:
         mask = batch["attention_mask"] != 0
+        if mask.size == 0:
+            raise UserError(f"a batch of shape {mask.shape} holds no token; leave it out")
         if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
             raise UserError("a text is padded on its left or empty; int8_fast reads from the left")
         logits: np.ndarray = self.logits_of(
@@ -127,11 +133,10 @@ class FastClassifier:
     def embed(self, flat: dict[str, Tensor], places: Tensor) -> Tensor:
         ids = flat["input_ids"]
         x = multiplied(*(part[ids] for part in self.words))
-        x += self.positions[places + self.first_position]
         if self.kinds is not None:
             kinds = flat.get("token_type_ids")
             x += self.kinds[0] if kinds is None else self.kinds[kinds]
-        return self.after_embeddings(x)
+        return self.after_embeddings(x, self.positions[places + self.first_position])
 
     def run(self, layer: Layer, x: Tensor, starts: Tensor) -> Tensor:
         """Rows of all tokens (tokens, hidden); out of the last layer, of first tokens alone.
@@ -147,11 +152,11 @@ class FastClassifier:
             x, asked = x[starts[:-1]], torch.ones_like(starts).cumsum(0) - 1
             query = layer.query(x)
         attended = attention(query, key, value, asked, starts, self.heads)
-        x = layer.after_attention(layer.attention_out(attended).add_(x))
+        x = layer.after_attention(layer.attention_out(attended), x)
         inner = layer.ffn_in(x)
         if layer.ffn_act is not None:
             inner = layer.ffn_act(inner)
-        return layer.after_ffn(layer.ffn_out(inner).add_(x))
+        return layer.after_ffn(layer.ffn_out(inner), x)
 
 
 def attention(

@@ -39,7 +39,8 @@
 // `make bench` times the whole layer at 16 shapes.
 //
 // THE FILES, in the order in which numbers pass through them: activations.h (float32 to 7 bits),
-// tiles.h (the products), and here what comes after and what walks over the blocks.
+// tiles.h (the products), and here what comes after and what walks over one block. kernel.cpp cuts a
+// layer into blocks and hands them to the threads; attention.h and norm.h are what else a BERT does.
 //
 // CPUs with AVX512-VNNI multiply and widen in one instruction (vpdpbusd). The same panels are 16
 // int32 lanes of 64 bytes there, so only the tile differs; the integers are the same.
@@ -130,33 +131,39 @@ using Epilogue = void (*)(const Layer&, int64_t, const int32_t*, const Row*, int
 
 // ---- the layer ---------------------------------------------------------------------------------
 
-// Rows [begin, end) times panels [first, last).
+int64_t whole_tiles(int64_t rows, const Tiles& tiles) {
+  return (rows + tiles.rows - 1) / tiles.rows * tiles.rows;
+}
+
+// Whose bytes stay in L2.
+int64_t rows_at_once(int64_t k, const Tiles& tiles) {
+  return std::max<int64_t>(ROWS_BYTES / k / tiles.rows, 1) * tiles.rows;
+}
+
+// Rows [begin, end), not more than rows_at_once, times panels [first, last).
 void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_t* q,
            const Row* rows, int64_t begin, int64_t end, int64_t first, int64_t last, float* y) {
+  if (begin == end) return;
   const int64_t k = layer.padded_k, cuts = (k + K_BLOCK - 1) / K_BLOCK;
   const int64_t cut = (k / cuts + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
-  // A whole number of tiles.
-  const int64_t tall = std::max<int64_t>(ROWS_BYTES / k / tiles.rows, 1) * tiles.rows;
+  const int64_t height = (end - begin + tiles.rows - 1) / tiles.rows;
+  const int64_t share = (cut * PANEL / 64 + height - 1) / height;
   // Aligned for whole registers.
-  const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, tall * PANEL * 4), free);
+  const int64_t bytes = height * tiles.rows * PANEL * 4;
+  const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, bytes), free);
   auto* sums = static_cast<int32_t*>(kept.get());
-  for (int64_t top = begin; top < end; top += tall) {
-    const int64_t bottom = std::min(top + tall, end);
-    const int64_t height = (bottom - top + tiles.rows - 1) / tiles.rows;
-    const int64_t share = (cut * PANEL / 64 + height - 1) / height;
-    for (int64_t panel = first; panel < last; panel++) {
-      std::fill(sums, sums + (bottom - top) * PANEL, 0);
-      for (int64_t from = 0; from < k; from += cut) {
-        const int8_t* b = layer.packed + panel * PANEL * k + PANEL * from;
-        for (int64_t row = top; row < bottom; row += tiles.rows) {
-          const int64_t count = std::min(tiles.rows, bottom - row);
-          int32_t* tile = sums + (row - top) * PANEL;
-          // This tile's share of the next panel; past the end of the weights it does nothing.
-          const int8_t* next = b + PANEL * k + 64 * share * ((row - top) / tiles.rows);
-          for (int64_t line = 0; line < share; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T0);
-          tiles.of[count - 1](q + row * k + from, k, b, std::min(cut, k - from), tile);
-          if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
-        }
+  for (int64_t panel = first; panel < last; panel++) {
+    std::fill(sums, sums + (end - begin) * PANEL, 0);
+    for (int64_t from = 0; from < k; from += cut) {
+      const int8_t* b = layer.packed + panel * PANEL * k + PANEL * from;
+      for (int64_t row = begin; row < end; row += tiles.rows) {
+        const int64_t count = std::min(tiles.rows, end - row);
+        int32_t* tile = sums + (row - begin) * PANEL;
+        // This tile's share of the next panel; past the end of the weights it does nothing.
+        const int8_t* next = b + PANEL * k + 64 * share * ((row - begin) / tiles.rows);
+        for (int64_t line = 0; line < share; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T0);
+        tiles.of[count - 1](q + row * k + from, k, b, std::min(cut, k - from), tile);
+        if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
       }
     }
   }

@@ -1,5 +1,5 @@
-// torch.ops.int8_fast: shapes checked, buffers of each call, and threads, around int8_linear.h and
-// attention.h.
+// torch.ops.int8_fast: shapes checked, buffers of each call, and threads, around int8_linear.h,
+// attention.h and norm.h.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -7,10 +7,30 @@
 #include <ATen/ops/zeros.h>
 #include <torch/library.h>
 
+#include <atomic>
+
 #include "attention.h"
 #include "int8_linear.h"
+#include "norm.h"
 
 namespace {
+
+// work(begin, end) over [0, count), by all threads. Whoever is free takes an eighth of its share of
+// what is left, so nobody waits long for a core that something else is using too.
+template <typename Work>
+void share(int64_t count, int64_t least, const Work& work) {
+  const int64_t threads = std::min<int64_t>(at::get_num_threads(), count / std::max<int64_t>(1, least));
+  if (threads <= 1 || at::in_parallel_region()) return work(0, count);
+  std::atomic<int64_t> next{0};
+  at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
+    for (int64_t begin = next; begin < count;) {
+      const int64_t end = std::min(count, begin + std::max(least, (count - begin) / (8 * threads)));
+      if (!next.compare_exchange_weak(begin, end)) continue;
+      work(begin, end);
+      begin = next;
+    }
+  });
+}
 
 const Tiles& checked_tiles(int64_t products) {
   const Tiles* tiles = tiles_for(products);
@@ -35,7 +55,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
   const at::Tensor input = x.contiguous();
   const int64_t m = input.size(0);
   at::Tensor y = at::empty({m, n}, x.options());
-  if (m == 0) return y;
+  if (m == 0 || n == 0) return y;
   const auto* c = channels.data_ptr<float>();
   const int64_t wide = panels * PANEL;
   const Layer layer = {packed.data_ptr<int8_t>(), c, c + wide, c + 2 * wide, n, k, padded};
@@ -45,25 +65,24 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
   auto* q = bytes.data_ptr<uint8_t>();
   auto* rows = reinterpret_cast<Row*>(pairs.data_ptr<float>());
   const auto* from = input.data_ptr<float>();
-  at::parallel_for(0, m, std::max<int64_t>(1, 32768 / padded), [&](int64_t begin, int64_t end) {
+  share(m, 16384 / padded + 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) rows[r] = quantize_row(from + r * k, k, padded, q + r * padded);
   });
   const Epilogue finish = activation == int64_t(Act::gelu)   ? epilogue<Act::gelu>
                           : activation == int64_t(Act::relu) ? epilogue<Act::relu>
                                                              : epilogue<Act::none>;
   auto* out = y.data_ptr<float>();
-  const int64_t heights = (m + tiles.rows - 1) / tiles.rows;
-  // By columns where there are enough of them for each thread: then each reads its weights alone.
-  if (panels >= 4 * at::get_num_threads() || panels >= heights) {
-    at::parallel_for(0, panels, 1, [&](int64_t first, int64_t last) {
-      block(layer, tiles, finish, q, rows, 0, m, first, last, out);
-    });
-  } else {
-    at::parallel_for(0, heights, 1, [&](int64_t first, int64_t last) {
-      const int64_t end = std::min(last * tiles.rows, m);
-      block(layer, tiles, finish, q, rows, first * tiles.rows, end, 0, panels, out);
-    });
-  }
+  // Cut by columns, and by rows as well where there are too few columns for so many threads.
+  const int64_t parts = (4 * at::get_num_threads() + panels - 1) / panels;
+  const int64_t tall = std::min(rows_at_once(padded, tiles), whole_tiles((m + parts - 1) / parts, tiles));
+  share((m + tall - 1) / tall * panels, 1, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t top = begin / panels * tall, first = begin % panels;
+      const int64_t last = std::min(panels, first + end - begin);
+      block(layer, tiles, finish, q, rows, top, std::min(top + tall, m), first, last, out);
+      begin += last - first;
+    }
+  });
   return y;
 }
 
@@ -105,7 +124,7 @@ at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at
   const auto *asked = query_starts.data_ptr<int64_t>(), *told = key_starts.data_ptr<int64_t>();
   const auto *q = query.data_ptr<float>(), *k = key.data_ptr<float>(), *v = value.data_ptr<float>();
   auto* to = out.data_ptr<float>();
-  at::parallel_for(0, texts * heads, 1, [&](int64_t begin, int64_t end) {
+  share(texts * heads, 1, [&](int64_t begin, int64_t end) {
     std::vector<float> scratch;
     for (int64_t i = begin; i < end; i++) {
       const int64_t text = i / heads, column = i % heads * size;
@@ -119,6 +138,30 @@ at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at
     }
   });
   return out;
+}
+
+// x = LayerNorm(x + other), row by row.
+at::Tensor& add_norm_(at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
+                      const at::Tensor& bias, double eps) {
+  TORCH_CHECK(x.dim() == 2 && other.sizes() == x.sizes(), "x and what is added must be of one shape ",
+              "(rows, hidden), not ", x.sizes(), " and ", other.sizes());
+  const int64_t n = x.size(1);
+  TORCH_CHECK(weight.numel() == n && bias.numel() == n, "weight and bias must be (", n, ")");
+  for (const at::Tensor& each : {at::Tensor(x), other, weight, bias})
+    TORCH_CHECK(each.scalar_type() == at::kFloat && each.is_contiguous(),
+                "only contiguous float32 can be normalized");
+  auto* sums = x.data_ptr<float>();
+  const auto *b = other.data_ptr<float>(), *w = weight.data_ptr<float>(), *c = bias.data_ptr<float>();
+  share(x.size(0), 16384 / (n + 1) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; r++)
+      norm::add_and_normalize(sums + r * n, b + r * n, w, c, float(eps), n);
+  });
+  return x;
+}
+
+at::Tensor& add_norm_meta(at::Tensor& x, const at::Tensor&, const at::Tensor&, const at::Tensor&,
+                          double) {
+  return x;
 }
 
 // The integers alone, for tests: u8 (m, padded k) times what is packed, int32 (m, n).
@@ -151,16 +194,20 @@ TORCH_LIBRARY(int8_fast, library) {
   library.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor query_starts, Tensor key_starts, "
       "int heads) -> Tensor");
+  library.def(
+      "add_norm_(Tensor(a!) x, Tensor other, Tensor weight, Tensor bias, float eps) -> Tensor(a!)");
   library.def("products(Tensor q, Tensor packed, int n, int products) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(int8_fast, CPU, library) {
   library.impl("linear", linear);
   library.impl("attention", attention_of);
+  library.impl("add_norm_", add_norm_);
   library.impl("products", products_of);
 }
 
 TORCH_LIBRARY_IMPL(int8_fast, Meta, library) {
   library.impl("linear", linear_meta);
   library.impl("attention", attention_meta);
+  library.impl("add_norm_", add_norm_meta);
 }

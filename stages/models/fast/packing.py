@@ -66,7 +66,7 @@ def check_safe(weight: Tensor, products: int) -> None:
     Raises:
         ValueError: some input would overflow an int16.
     """
-    worst = lane_sums(weight.long(), products).amax() if len(weight) else torch.zeros(())
+    worst = lane_sums(weight.short(), products).amax() if len(weight) else torch.zeros(())
     if worst > LANE_LIMIT:
         raise ValueError(
             f"weights of one int16 lane sum up to {int(worst)}, more than {LANE_LIMIT}: at "
