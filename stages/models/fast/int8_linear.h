@@ -60,7 +60,6 @@
 namespace {
 
 constexpr int64_t PANEL = 16;            // output channels
-constexpr int64_t K_ALIGNED = 64;        // 16 steps of 4, the largest S
 constexpr int64_t K_BLOCK = 1024;        // of which a panel takes half of L1
 constexpr int64_t ROWS_BYTES = 1 << 18;  // of activations that stay in L2
 
@@ -147,7 +146,7 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
   const int64_t k = layer.padded_k, cuts = (k + K_BLOCK - 1) / K_BLOCK;
   const int64_t cut = (k / cuts + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
   const int64_t height = (end - begin + tiles.rows - 1) / tiles.rows;
-  const int64_t share = (cut * PANEL / 64 + height - 1) / height;
+  const int64_t groups = cut / K_ALIGNED, share = (PANEL * cut / 64 + height - 1) / height;
   // Aligned for whole registers.
   const int64_t bytes = height * tiles.rows * PANEL * 4;
   const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, bytes), free);
@@ -159,10 +158,10 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
       for (int64_t row = begin; row < end; row += tiles.rows) {
         const int64_t count = std::min(tiles.rows, end - row);
         int32_t* tile = sums + (row - begin) * PANEL;
-        // This tile's share of the next panel; past the end of the weights it does nothing.
+        // This tile's part of the next panel; past the end of the weights it is nothing.
         const int8_t* next = b + PANEL * k + 64 * share * ((row - begin) / tiles.rows);
-        for (int64_t line = 0; line < share; line++) _mm_prefetch(next + 64 * line, _MM_HINT_T0);
-        tiles.of[count - 1](q + row * k + from, k, b, std::min(cut, k - from), tile);
+        const Ahead ahead = {next, next + 64 * share, (share + groups - 1) / groups};
+        tiles.of[count - 1](q + row * k + from, k, b, std::min(cut, k - from), ahead, tile);
         if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
       }
     }

@@ -179,7 +179,7 @@ at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n,
       const int64_t count = std::min(tiles.rows, m - row);
       std::fill(sums, sums + count * PANEL, 0);
       const auto* b = packed.data_ptr<int8_t>() + panel * PANEL * k;
-      tiles.of[count - 1](q.data_ptr<uint8_t>() + row * k, k, b, k, sums);
+      tiles.of[count - 1](q.data_ptr<uint8_t>() + row * k, k, b, k, Ahead{}, sums);
       std::copy(sums, sums + count * PANEL, all.data_ptr<int32_t>() + (panel * m + row) * PANEL);
     }
   return all.permute({1, 0, 2}).reshape({m, panels * PANEL}).slice(1, 0, n);
