@@ -12,7 +12,8 @@ EPS = 1e-12
 
 
 def add_norm(x: Tensor, other: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    y: Tensor = torch.ops.int8_fast.add_norm_(x.clone(), other, weight, bias, EPS)
+    y = x.clone()
+    torch.ops.int8_fast.add_norm_(y, other, weight, bias, EPS)
     return y
 
 
@@ -60,11 +61,19 @@ def test_what_is_no_number_stays_in_its_row(kernel: str, value: float, place: in
     assert torch.equal(found[rest], right[rest])
 
 
-def test_no_rows_and_rows_of_one_value(kernel: str) -> None:
+def test_no_rows(kernel: str) -> None:
     x, other, weight, bias = parts(16)
     assert add_norm(x[:0], other[:0], weight, bias).shape == (0, 16)
-    constant = torch.full((2, 16), 3.0)
-    torch.testing.assert_close(add_norm(constant, constant, weight, bias), bias.expand(2, 16))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, 1.7, 10.1, 100.3])
+def test_nothing_is_left_of_a_row_of_equal_numbers(kernel: str, value: float) -> None:
+    """Neither of what rounding makes of its mean."""
+    for hidden in (16, 384, 771):
+        _, _, weight, bias = parts(hidden)
+        constant = torch.full((2, hidden), value)
+        found = add_norm(constant, constant * 0.37, weight, bias)
+        torch.testing.assert_close(found, bias.expand(2, hidden), rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_input_is_refused(kernel: str) -> None:

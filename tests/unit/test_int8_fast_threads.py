@@ -57,6 +57,21 @@ def test_the_classifier(kernel: str, threads: int, artifact: Path) -> None:
         assert all(pool.map(again, range(ROUNDS)))
 
 
+@pytest.mark.parametrize("n", [24, 400])
+def test_a_layer_in_pieces_is_the_layer(kernel: str, n: int) -> None:
+    """More threads than panels, more rows than a block, more inputs than a cut."""
+    torch.manual_seed(0)
+    safe = quantize_for(torch.randn(n, 2500), 16)
+    layer, x = FastLinear(safe.weight, safe.scale, torch.zeros(n)), torch.randn(300, 2500)
+    before, outputs = torch.get_num_threads(), []
+    for threads in (1, 2, 7):
+        torch.set_num_threads(threads)
+        outputs.append(layer(x))
+    torch.set_num_threads(before)
+    assert torch.equal(outputs[1], outputs[0])
+    assert torch.equal(outputs[2], outputs[0])
+
+
 def test_the_number_of_threads_changes_no_answer(kernel: str, artifact: Path) -> None:
     predict, one = load(artifact), batch(9, 40)
     before, answers = torch.get_num_threads(), []

@@ -37,8 +37,8 @@ class Norm(NamedTuple):
     def __call__(self, x: Tensor, other: Tensor) -> Tensor:
         """Of their sum; x may be overwritten."""
         if choose() != "library":
-            y: Tensor = torch.ops.int8_fast.add_norm_(x, other, self.weight, self.bias, self.eps)
-            return y
+            torch.ops.int8_fast.add_norm_(x, other, self.weight, self.bias, self.eps)
+            return x
         return layer_norm(x + other, self.weight.shape, self.weight, self.bias, self.eps)
 
 

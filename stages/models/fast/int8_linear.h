@@ -154,14 +154,15 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
   for (int64_t panel = first; panel < last; panel++) {
     std::fill(sums, sums + (end - begin) * PANEL, 0);
     for (int64_t from = 0; from < k; from += cut) {
+      const int64_t depth = std::min(cut, k - from);
       const int8_t* b = layer.packed + panel * PANEL * k + PANEL * from;
       for (int64_t row = begin; row < end; row += tiles.rows) {
         const int64_t count = std::min(tiles.rows, end - row);
         int32_t* tile = sums + (row - begin) * PANEL;
-        // This tile's part of the next panel; past the end of the weights it is nothing.
-        const int8_t* next = b + PANEL * k + 64 * share * ((row - begin) / tiles.rows);
+        // This tile's part of what lies behind; past the end of the weights it is nothing.
+        const int8_t* next = b + PANEL * depth + 64 * share * ((row - begin) / tiles.rows);
         const Ahead ahead = {next, next + 64 * share, (share + groups - 1) / groups};
-        tiles.of[count - 1](q + row * k + from, k, b, std::min(cut, k - from), ahead, tile);
+        tiles.of[count - 1](q + row * k + from, k, b, depth, ahead, tile);
         if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
       }
     }

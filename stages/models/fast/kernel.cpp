@@ -15,8 +15,8 @@
 
 namespace {
 
-// work(begin, end) over [0, count), by all threads. Whoever is free takes an eighth of its share of
-// what is left, so nobody waits long for a core that something else is using too.
+// work(begin, end) over [0, count), by all threads. Whoever is free takes half of its share of what is
+// left, so nobody waits long for a core that something else is using too.
 template <typename Work>
 void share(int64_t count, int64_t least, const Work& work) {
   const int64_t threads = std::min<int64_t>(at::get_num_threads(), count / std::max<int64_t>(1, least));
@@ -24,7 +24,7 @@ void share(int64_t count, int64_t least, const Work& work) {
   std::atomic<int64_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (int64_t begin = next; begin < count;) {
-      const int64_t end = std::min(count, begin + std::max(least, (count - begin) / (8 * threads)));
+      const int64_t end = std::min(count, begin + std::max(least, (count - begin) / (2 * threads)));
       if (!next.compare_exchange_weak(begin, end)) continue;
       work(begin, end);
       begin = next;
@@ -125,7 +125,7 @@ at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at
   const auto *q = query.data_ptr<float>(), *k = key.data_ptr<float>(), *v = value.data_ptr<float>();
   auto* to = out.data_ptr<float>();
   share(texts * heads, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch;
+    thread_local std::vector<float> scratch;
     for (int64_t i = begin; i < end; i++) {
       const int64_t text = i / heads, column = i % heads * size;
       const auto rows = [&](const at::Tensor& of, const float* first, const int64_t* starts) {
@@ -141,8 +141,8 @@ at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at
 }
 
 // x = LayerNorm(x + other), row by row.
-at::Tensor& add_norm_(at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
-                      const at::Tensor& bias, double eps) {
+void add_norm_(at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
+               const at::Tensor& bias, double eps) {
   TORCH_CHECK(x.dim() == 2 && other.sizes() == x.sizes(), "x and what is added must be of one shape ",
               "(rows, hidden), not ", x.sizes(), " and ", other.sizes());
   const int64_t n = x.size(1);
@@ -156,13 +156,9 @@ at::Tensor& add_norm_(at::Tensor& x, const at::Tensor& other, const at::Tensor& 
     for (int64_t r = begin; r < end; r++)
       norm::add_and_normalize(sums + r * n, b + r * n, w, c, float(eps), n);
   });
-  return x;
 }
 
-at::Tensor& add_norm_meta(at::Tensor& x, const at::Tensor&, const at::Tensor&, const at::Tensor&,
-                          double) {
-  return x;
-}
+void add_norm_meta(at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {}
 
 // The integers alone, for tests: u8 (m, padded k) times what is packed, int32 (m, n).
 at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n, int64_t products) {
@@ -194,8 +190,7 @@ TORCH_LIBRARY(int8_fast, library) {
   library.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor query_starts, Tensor key_starts, "
       "int heads) -> Tensor");
-  library.def(
-      "add_norm_(Tensor(a!) x, Tensor other, Tensor weight, Tensor bias, float eps) -> Tensor(a!)");
+  library.def("add_norm_(Tensor(a!) x, Tensor other, Tensor weight, Tensor bias, float eps) -> ()");
   library.def("products(Tensor q, Tensor packed, int n, int products) -> Tensor");
 }
 

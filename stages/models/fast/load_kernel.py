@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.cpp_extension import load
 
-if not hasattr(torch.ops.int8_fast, "linear"):
+if not hasattr(torch.ops.int8_fast, "add_norm_"):
     load(
         "int8_fast",
         [str(Path(__file__).with_name("kernel.cpp"))],

@@ -1,8 +1,8 @@
 // Tiles: int32 sums of ROWS x 16, added to what is there. "THE TILE" in int8_linear.h explains them.
 //
 // Few rows leave little time for each panel of weights, and a whole model's weights fit into no cache.
-// So with every 16 steps a tile asks for a few lines of the panel behind, and all tiles together for the
-// whole of it: all at once they would wait for each other (32 rows took a third longer).
+// So with every 16 steps a tile asks for a few lines of what is read next, and all tiles together for
+// the whole of it: all at once they would wait for each other (32 rows took a third longer).
 
 #pragma once
 
