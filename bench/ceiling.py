@@ -3,12 +3,15 @@
 import ctypes
 import json
 import sys
+import time
 
 from bench.compiler import compiled
 from bench.isa import Isa, choose
 from stages.measure.environment import cpuinfo
 
 LOOPS = ("fp32", "int8_widened_at_once", "int8_16_products")
+# A shared machine may be slow for seconds, and a ceiling that is too low flatters whoever is timed.
+TURNS, PAUSE_S = 20, 0.5
 
 
 def measure(isa: Isa) -> dict[str, float]:
@@ -23,11 +26,13 @@ def measure(isa: Isa) -> dict[str, float]:
     """
     library = compiled("ceiling.cpp", "-mavx2", "-mfma")
     names = [*LOOPS, "int8_vnni"] if isa.vnni and "avx512_vnni" in cpuinfo("flags") else LOOPS
-    result = {}
-    for name in names:
-        loop = getattr(library, f"{name}_gops")
-        loop.restype = ctypes.c_double
-        result[name] = round(loop(), 1)
+    result = dict.fromkeys(names, 0.0)
+    for turn in range(TURNS):
+        for name in names:
+            loop = getattr(library, f"{name}_gops")
+            loop.restype = ctypes.c_double
+            result[name] = max(result[name], round(loop(), 1))
+        time.sleep(PAUSE_S if turn < TURNS - 1 else 0)
     return result
 
 
