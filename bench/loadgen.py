@@ -108,7 +108,7 @@ def compared(turns: Turns) -> dict[str, Any]:
 
 def our_p90(alone: Callable[[int], None], count: int) -> float:
     times = []
-    # In any order, as LoadGen: one slow moment would else fall on all of the longest texts, or none.
+    # In any order, as LoadGen: a slow moment would else fall on all of the longest texts or none.
     for i in np.random.default_rng(0).permutation(count).tolist():
         start = time.perf_counter()
         alone(i)
