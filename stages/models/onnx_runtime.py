@@ -122,7 +122,13 @@ def use_parameter_names(model: ModelProto, module: nn.Module) -> None:
         if tensor.data_type == TensorProto.FLOAT and names[tensor.name] == tensor.name:
             key = (tuple(tensor.dims), numpy_helper.to_array(tensor).tobytes())
             names[tensor.name] = missing.pop(key, tensor.name)
-        tensor.name = names[tensor.name]
+    rename(model, names)
+
+
+def rename(model: ModelProto, names: dict[str, str]) -> None:
+    """Give initializers other names in place: old -> new."""
+    for tensor in model.graph.initializer:
+        tensor.name = names.get(tensor.name, tensor.name)
     for node in model.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
     del model.graph.value_info[:]  # partly about the old names; everyone infers it anew
@@ -166,6 +172,10 @@ def quantize(exported: Path, target: Path, scheme: Scheme) -> None:
     finally:
         logging.disable(logging.NOTSET)
     model = onnx.load(target)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    # What onnxruntime from 1.32 on calls the weight of a Gemm that it made a MatMul.
+    plain = {name: name.replace("_Transposed", "", 1) for name in stored}
+    rename(model, {name: new for name, new in plain.items() if new not in stored})
     without_machine_text(model)
     onnx.helper.set_model_props(model, scheme.described())
     onnx.save(model, target)

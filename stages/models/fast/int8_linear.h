@@ -60,6 +60,7 @@
 namespace {
 
 constexpr int64_t PANEL = 16;            // output channels
+constexpr int64_t K_ALIGNED = 64;        // 16 steps of 4, the largest S
 constexpr int64_t K_BLOCK = 1024;        // of which a panel takes half of L1
 constexpr int64_t ROWS_BYTES = 1 << 18;  // of activations that stay in L2
 
@@ -146,7 +147,7 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
   const int64_t k = layer.padded_k, cuts = (k + K_BLOCK - 1) / K_BLOCK;
   const int64_t cut = (k / cuts + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
   const int64_t height = (end - begin + tiles.rows - 1) / tiles.rows;
-  const int64_t groups = cut / K_ALIGNED, share = (PANEL * cut / 64 + height - 1) / height;
+  const int64_t per_step = (4 * PANEL + height - 1) / height;  // bytes
   // Aligned for whole registers.
   const int64_t bytes = height * tiles.rows * PANEL * 4;
   const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, bytes), free);
@@ -160,8 +161,8 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
         const int64_t count = std::min(tiles.rows, end - row);
         int32_t* tile = sums + (row - begin) * PANEL;
         // This tile's part of what lies behind; past the end of the weights it is nothing.
-        const int8_t* next = b + PANEL * depth + 64 * share * ((row - begin) / tiles.rows);
-        const Ahead ahead = {next, next + 64 * share, (share + groups - 1) / groups};
+        const int64_t part = (row - begin) / tiles.rows * (depth / 4 * per_step);
+        const Ahead ahead = {b + PANEL * depth + part, per_step};
         tiles.of[count - 1](q + row * k + from, k, b, depth, ahead, tile);
         if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
       }

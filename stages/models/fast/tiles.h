@@ -1,27 +1,25 @@
 // Tiles: int32 sums of ROWS x 16, added to what is there. "THE TILE" in int8_linear.h explains them.
 //
 // Few rows leave little time for each panel of weights, and a whole model's weights fit into no cache.
-// So with every 16 steps a tile asks for a few lines of what is read next, and all tiles together for
-// the whole of it: all at once they would wait for each other (32 rows took a third longer).
+// So with every step a tile asks for a bit of what is read next, and all tiles together for the whole
+// of it: lines asked for all at once wait for each other (16 rows took 1.6 times as long). A line that
+// was asked for already costs one load, a branch around it more.
 
 #pragma once
 
 #include <immintrin.h>
 
-#include <algorithm>
 #include <cstdint>
 
 namespace {
 
-constexpr int64_t K_ALIGNED = 64;  // 16 steps of 4, the largest S
-
 struct Ahead {
-  const int8_t *next, *end;
-  int64_t lines;  // of 64 bytes, per call
+  const int8_t* next;
+  int64_t bytes;  // per step
 
   void fetch() {
-    const int8_t* stop = std::min(end, next + 64 * lines);
-    for (; next < stop; next += 64) _mm_prefetch(next, _MM_HINT_T0);
+    _mm_prefetch(next, _MM_HINT_T0);
+    next += bytes;
   }
 };
 
@@ -84,7 +82,8 @@ __attribute__((always_inline)) inline void multiply(
 template <int ROWS, bool FIRST>
 __attribute__((always_inline)) inline void step_of(
     __m256i (*acc)[2], const uint8_t* a, const uint8_t* a3, int64_t stride, int step,
-    const int8_t* b) {
+    const int8_t* b, Ahead& ahead) {
+  ahead.fetch();
   const __m256i w0 = load(b), w1 = load(b + 32);
   multiply<0, FIRST>(acc[0], a, a3, stride, step, w0, w1);
   if constexpr (ROWS > 1) multiply<1, FIRST>(acc[1], a, a3, stride, step, w0, w1);
@@ -101,12 +100,11 @@ void tile_of_many(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, 
   const __m256i ones = _mm256_set1_epi16(1);
   auto* out = reinterpret_cast<__m256i*>(sums);
   for (int64_t i = 0; i < k; i += 4 * S, a += 4 * S, b += 64 * S) {
-    if (i % K_ALIGNED == 0) ahead.fetch();
     __m256i acc[ROWS][2];
     const uint8_t* a3 = a + 3 * stride;
-    step_of<ROWS, true>(acc, a, a3, stride, 0, b);
+    step_of<ROWS, true>(acc, a, a3, stride, 0, b, ahead);
 #pragma GCC unroll 16
-    for (int s = 1; s < S; s++) step_of<ROWS, false>(acc, a, a3, stride, s, b + 64 * s);
+    for (int s = 1; s < S; s++) step_of<ROWS, false>(acc, a, a3, stride, s, b + 64 * s, ahead);
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 2
@@ -127,7 +125,7 @@ void tile_of_few(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, A
   for (int r = 0; r < ROWS; r++)
     for (int h = 0; h < 2; h++) acc[r][h] = out[2 * r + h];
   for (int64_t i = 0; i < k; i += 4 * S, b += 64 * S) {
-    if (i % K_ALIGNED == 0) ahead.fetch();
+    for (int s = 0; s < S; s++) ahead.fetch();
 #pragma GCC unroll 3
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 2
@@ -151,15 +149,13 @@ __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) void tile_of_vnn
     const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead ahead, int32_t* sums) {
   __m512i acc[ROWS];
   for (int r = 0; r < ROWS; r++) acc[r] = _mm512_loadu_si512(sums + 16 * r);
-  for (int64_t i = 0; i < k; i += K_ALIGNED) {
-    ahead.fetch();
 #pragma GCC unroll 4
-    for (int64_t j = i; j < i + K_ALIGNED; j += 4, b += 64) {
-      const __m512i w = _mm512_loadu_si512(b);
+  for (int64_t i = 0; i < k; i += 4, b += 64) {
+    ahead.fetch();
+    const __m512i w = _mm512_loadu_si512(b);
 #pragma GCC unroll 12
-      for (int r = 0; r < ROWS; r++)
-        acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_set1_epi32(four(a + r * stride + j)), w);
-    }
+    for (int r = 0; r < ROWS; r++)
+      acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_set1_epi32(four(a + r * stride + i)), w);
   }
   for (int r = 0; r < ROWS; r++) _mm512_storeu_si512(sums + 16 * r, acc[r]);
 }
