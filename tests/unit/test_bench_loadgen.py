@@ -37,3 +37,15 @@ def test_it_asks_for_every_text_once_and_its_clock_sees_the_work() -> None:
     assert loadgen.single_stream(alone, 20) >= 10
     assert sorted(asked) == list(range(20))
     assert loadgen.offline(lambda: time.sleep(0.2), 40) <= 200
+
+
+@pytest.mark.skipif(not loadgen.available(), reason="mlcommons-loadgen is not installed")
+def test_both_clocks_mean_the_same_text_by_the_90th_percentile() -> None:
+    """Of 51 texts, each 5 % longer than the one before, it is the 46th."""
+    seconds = [0.003 * 1.05**i for i in range(51)]
+
+    def alone(i: int) -> None:
+        time.sleep(seconds[i])
+
+    for clock in (loadgen.our_p90, loadgen.single_stream):
+        assert 1000 * seconds[45] <= clock(alone, 51) < 1000 * seconds[46]
