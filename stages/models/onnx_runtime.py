@@ -8,6 +8,7 @@ two activations, LayerNorm, softmax and GELU stay in FP32.
 
 import logging
 import platform
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from torch import nn
 from stages.measure.environment import instruction_set
 from stages.models.artifact import read_recipe
 from stages.models.classifier import load_checkpoint, predictor, write_onnx
-from stages.models.onnx_artifact import MODEL
+from stages.models.onnx_artifact import MODEL, SUFFIXES
 from stages.models.quantizers import check_finite
 from stages.models.tokens import Batch, Predict, encode, load_tokenizer, pad
 from stages.plumbing.command import UserError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from stages.variants import Source
 
 TOLERANCE = 1e-3  # of a logit; exports that are right differ by less than 1e-5
+TRANSPOSED = rf"_Transposed({'|'.join(SUFFIXES)})?$"
 PROBE_ROWS, PROBE_BATCH, PROBE_ALONE = 32, 8, 4
 
 Weights = Literal["int8", "uint8"]
@@ -174,7 +176,7 @@ def quantize(exported: Path, target: Path, scheme: Scheme) -> None:
     model = onnx.load(target)
     stored = {tensor.name for tensor in model.graph.initializer}
     # What onnxruntime from 1.32 on calls the weight of a Gemm that it made a MatMul.
-    plain = {name: name.replace("_Transposed", "", 1) for name in stored}
+    plain = {name: re.sub(TRANSPOSED, r"\1", name) for name in stored}
     rename(model, {name: new for name, new in plain.items() if new not in stored})
     without_machine_text(model)
     onnx.helper.set_model_props(model, scheme.described())

@@ -160,9 +160,9 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
       for (int64_t row = begin; row < end; row += tiles.rows) {
         const int64_t count = std::min(tiles.rows, end - row);
         int32_t* tile = sums + (row - begin) * PANEL;
-        // This tile's part of what lies behind; past the end of the weights it is nothing.
-        const int64_t part = (row - begin) / tiles.rows * (depth / 4 * per_step);
-        const Ahead ahead = {b + PANEL * depth + part, per_step};
+        // This tile's part of what lies behind.
+        const int64_t part = (row - begin) / tiles.rows * PANEL * depth / height;
+        const Ahead ahead = {uintptr_t(b) + uintptr_t(PANEL * depth + part), uintptr_t(per_step)};
         tiles.of[count - 1](q + row * k + from, k, b, depth, ahead, tile);
         if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
       }
