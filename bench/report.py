@@ -19,7 +19,9 @@ def markdown(found: dict[str, Any]) -> str:
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {found['instruction_set']}; "
         f"{found['task']}, in {found['minutes']} minutes. Ratios say how many times as fast. "
-        "The tutorial's batches all have one shape, so a third of them is timed and counts thrice.",
+        "The tutorial's batches all have one shape, so a third of them is timed and counts thrice. "
+        "Of ceiling, of int8 wall: operations of the linear layers that a runner needs, without "
+        "padding, against a loop in registers; the wall is int8 widened after every product.",
         "",
     ]
     for model in dict.fromkeys(row["model"] for row in found["runners"]):
@@ -81,9 +83,12 @@ def loadgen(found: dict[str, Any]) -> list[str]:
     for name, tests in found["loadgen"].items():
         for test, figures in tests.items():
             if isinstance(figures, dict):
+                low, high = figures["interval_pct"]
                 lines.append(
                     f"- LoadGen, {name}, {test}: {figures['loadgen']:.4g}, our clock "
-                    f"{figures['ours']:.4g} ({figures['difference_pct']:+.1f} %)"
+                    f"{figures['ours']:.4g}; within a turn they differ by "
+                    f"{figures['difference_pct']:+.1f} % ({low:+.1f} to {high:+.1f}, medians of "
+                    f"{len(figures['turns'])} turns)"
                 )
             else:
                 lines.append(f"- LoadGen, {name}: {figures}")

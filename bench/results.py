@@ -12,7 +12,7 @@ from bench.ceiling import int8_ceiling
 from bench.isa import Isa
 from bench.race import Outcome
 from bench.targets import judge
-from bench.work import BERT, LENGTHS, MINILM, MRPC, Work
+from bench.work import BERT, LENGTHS, MINILM, MRPC, Operations, Work
 from stages.variants import REFERENCE
 
 OURS = "int8_fast"
@@ -29,7 +29,7 @@ class Measured:
     task: str
     ceilings: dict[str, float] = field(default_factory=dict)
     work: dict[str, Work] = field(default_factory=dict)
-    operations: dict[str, float] = field(default_factory=dict)
+    operations: dict[str, Operations] = field(default_factory=dict)
     races: dict[str, Outcome] = field(default_factory=dict)
     kernels: dict[str, Any] = field(default_factory=dict)
     loadgen: dict[str, Any] = field(default_factory=dict)
@@ -80,11 +80,13 @@ def model_rows(measured: Measured, samples: pd.DataFrame, model: str) -> list[di
         row["seconds"], row["gops"] = {}, {}
         kind = "tutorial" if name in peers.TUTORIAL else "sorted"
         tokens = sum(work.tokens[batch] for batch in work.names(kind))
+        texts = sum(len(work.positions[batch]) for batch in work.names(kind))
         for threads in counts:
             found = pass_seconds(samples, model, threads, name, work)
             if found is not None:
                 row["seconds"][str(threads)] = found
-                row["gops"][str(threads)] = gops(measured.operations[model], tokens, found)
+                done = gops(measured.operations[model], name, tokens, texts, found)
+                row["gops"][str(threads)] = done
         row["share_of_ceiling_pct"] = share(row["gops"].get("1"), row["bits"], measured.ceilings)
         row["share_of_wall_pct"] = of_wall(row["gops"].get("1"), row["bits"], measured.ceilings)
         row["single_ms"] = {}

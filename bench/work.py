@@ -150,18 +150,40 @@ def make_work(checkpoint: Path, rows: Rows, batch_size: int, lengths: tuple[int,
     return Work(batches, positions, counted)
 
 
-def operations_per_token(checkpoint: Path) -> float:
-    """Multiplications and additions of the encoder's Linear layers for one token.
+@dataclass(frozen=True)
+class Operations:
+    """Multiplications and additions of a BERT encoder's Linear layers for one token.
 
     Products of two activations (in attention), pooler and classifier are left out.
+
+    Attributes:
+        each: of all layers.
+        last: those of the last layer behind its keys and values, which only the first token of a
+            text needs.
     """
+
+    each: float
+    last: float
+
+    def of(self, tokens: int, asked: int) -> float:
+        """Of a pass over so many tokens, of which the last layer asks some."""
+        return (self.each - self.last) * tokens + self.last * asked
+
+
+def operations_per_token(checkpoint: Path) -> Operations:
     from torch import nn
 
     from stages.models.classifier import without_weights
 
     linears = {
-        name: layer
+        name: layer.weight.numel()
         for name, layer in without_weights(checkpoint).named_modules()
         if isinstance(layer, nn.Linear) and "encoder" in name.split(".")
     }
-    return float(sum(2 * layer.weight.numel() for layer in linears.values()))
+    layers = {name: int(next(filter(str.isdigit, name.split(".")))) for name in linears}
+    last = sum(
+        count
+        for name, count in linears.items()
+        if layers[name] == max(layers.values()) and not name.endswith((".key", ".value"))
+    )
+    return Operations(2.0 * sum(linears.values()), 2.0 * last)

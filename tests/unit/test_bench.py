@@ -16,7 +16,7 @@ from bench.prepare import prepare
 from bench.race import Outcome
 from bench.results import Measured, results
 from bench.targets import judge, missed
-from bench.work import BERT, Rows, Work, make_work
+from bench.work import BERT, Operations, Rows, Work, make_work
 from stages.plumbing.command import UserError
 from stages.tasks import mrpc
 from tests.building import make_source, training_rows
@@ -73,8 +73,11 @@ class TestWork:
         assert given.tokens["length-16"] == 16
 
     def test_only_the_encoders_linear_layers_are_counted(self, checkpoint: Path) -> None:
-        layer = 4 * 32 * 32 + 2 * 32 * 64
-        assert work.operations_per_token(checkpoint) == 2 * 2 * layer
+        keys_and_values, others = 2 * 32 * 32, 2 * 32 * 32 + 2 * 32 * 64
+        found = work.operations_per_token(checkpoint)
+        assert found.of(10, 10) == 10 * 2 * 2 * (keys_and_values + others)
+        # In the last of two layers, of ten tokens only those of three texts' beginnings.
+        assert found.of(10, 3) == 2 * (10 * 2 * keys_and_values + 13 * others)
 
     def test_a_missing_checkpoint_says_what_to_run(self, rows: Rows, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="make repro"):
@@ -229,8 +232,8 @@ class TestTargets:
         shape = {"m": 64, "n": 768, "k": 768}
         timed = {"ours_16": 1.0, "fbgemm": 2.0, "onednn": 1.0, "ort": 1.5, "fp32": 4.0}
         measured = Measured(HERE, {"cpu": "a CPU", "cores": 2}, "mrpc")
-        measured.work[BERT] = Work(batches, {}, tokens)
-        measured.operations[BERT] = 1e9
+        measured.work[BERT] = Work(batches, {"sorted-0": [0], "tutorial-0": [0]}, tokens)
+        measured.operations[BERT] = Operations(1e9, 0)
         measured.races[BERT] = outcome
         measured.ceilings = {"fp32": 2000, "int8_widened_at_once": 2000, "int8_16_products": 4000}
         measured.kernels = {
