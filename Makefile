@@ -6,7 +6,7 @@ RUN := $(VENV)/bin/python -m
 .PHONY: repro test lint bench preset-%
 
 repro: $(VENV)/ready            ## download, fine-tune, quantize, evaluate, time, compare, export
-	$(RUN) stages.plumbing.repro
+	$(RUN) stages.commands.repro
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
 	$(RUN) pytest tests/unit
@@ -21,7 +21,7 @@ lint: $(VENV)/ready-dev
 	$(RUN) mypy
 
 preset-%: $(VENV)/ready         ## write the settings of presets/<name>.yaml into params.yaml
-	$(RUN) stages.plumbing.preset $*
+	$(RUN) stages.commands.preset $*
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

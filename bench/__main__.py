@@ -19,7 +19,7 @@ from bench.report import markdown, summary
 from bench.results import Measured, results
 from bench.work import BERT, MINILM, Work
 from stages.latency import one_timing_at_a_time
-from stages.measure.environment import all_threads
+from stages.running.environment import all_threads
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import new_file, read_json, write_json, write_text
 

@@ -7,7 +7,7 @@ import time
 
 from bench.compiler import compiled
 from bench.isa import Isa, choose
-from stages.measure.environment import cpuinfo
+from stages.running.environment import cpuinfo
 
 LOOPS = ("fp32", "int8_widened_at_once", "int8_16_products")
 # A shared machine may be slow for seconds, and a ceiling that is too low flatters whoever is timed.

@@ -17,14 +17,14 @@ import numpy as np
 from bench import work
 from bench.isa import Isa
 from stages.measure.accuracy import score
-from stages.measure.environment import all_threads
-from stages.models import training
-from stages.models.classifier import predictor
-from stages.models.model_names import resolve
-from stages.models.pretrained import load, model_inputs
-from stages.models.tokens import batches, encode, predict_all
+from stages.running.environment import all_threads
+from stages.training import loop as training
+from stages.model.classifier import predictor
+from stages.training.model_names import resolve
+from stages.training.pretrained import load, model_inputs
+from stages.model.tokens import batches, encode, predict_all
 from stages.plumbing.command import UserError
-from stages.plumbing.params import load_params
+from stages.settings.params import load_params
 
 WAYS = ("plain", "ours")
 PLAIN_BATCH = 32

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.compiler import NoCompiler, compiled
-from stages.measure.environment import cpuinfo
+from stages.running.environment import cpuinfo
 from stages.plumbing.files import read_json, write_json
 
 NATIVE, AVX2 = "native", "avx2"

@@ -30,7 +30,7 @@ def contenders(m: int, n: int, k: int, with_ort: bool, seven_bits: bool) -> dict
     """Ready to call; `ours_*` only where this checkout has that kernel."""
     import torch
 
-    from stages.models.torch_dynamic import quantize_linears, use_engine
+    from stages.engines.torch_dynamic.layers import quantize_linears, use_engine
 
     torch.manual_seed(0)
     x = torch.randn(m, k)
@@ -50,7 +50,7 @@ def contenders(m: int, n: int, k: int, with_ort: bool, seven_bits: bool) -> dict
 
 def ours_exists() -> bool:
     try:
-        return importlib.util.find_spec("stages.models.fast.linear") is not None
+        return importlib.util.find_spec("stages.variants.int8_fast.linear") is not None
     except ModuleNotFoundError:
         return False
 
@@ -62,7 +62,7 @@ def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-de
     """
     import torch
 
-    linear = importlib.import_module("stages.models.fast.linear").FastLinear
+    linear = importlib.import_module("stages.variants.int8_fast.linear").FastLinear
     levels = 258 // (2 * products)
     weight = plain.weight.detach()
     scale = weight.abs().amax(dim=1) / levels
@@ -130,7 +130,7 @@ def measure(seven_bits: bool, turns: int, shapes: list[tuple[int, int, int]]) ->
                     samples.append({"m": m, "n": n, "k": k, "contender": name, "ms": ms})
         print(f"kernels: {n}x{k}, {m} rows done", file=sys.stderr, flush=True)
     if not ours_exists():
-        left_out["ours"] = "stages/models/fast/linear.py is not in this checkout"
+        left_out["ours"] = "stages/variants/int8_fast/linear.py is not in this checkout"
     return {"samples": samples, "left_out": left_out, "hidden_by": hidden_by}
 
 

@@ -24,9 +24,9 @@ import numpy as np
 
 from bench import peers
 from bench.isa import Isa, NotHidden, hide_from
-from stages.measure.timed_process import save_batches
+from stages.running.timed_process import save_batches
 from stages.measure.timing import percentile
-from stages.models.tokens import Batch, Predict
+from stages.model.tokens import Batch, Predict
 
 AGREE_PCT = 5.0
 PASSES, LEAST = 16, 64

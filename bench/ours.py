@@ -6,10 +6,10 @@ from typing import Any
 from bench.isa import Isa
 from bench.peers import torch_threads
 from stages import variants
-from stages.models.artifact import copy_without_weights, write_manifest
-from stages.models.tokens import Predict
+from stages.model.artifact import copy_without_weights, write_manifest
+from stages.model.tokens import Predict
 from stages.plumbing.command import UserError
-from stages.plumbing.params import load_params
+from stages.settings.params import load_params
 from stages.tasks import Task
 from stages.variants import Source
 

@@ -14,7 +14,7 @@ from bench.isa import Isa
 from bench.prepare import Prepared, prepare
 from bench.runner import CutOff, Runner
 from bench.work import Work
-from stages.measure.timed_process import save_batches
+from stages.running.timed_process import save_batches
 from stages.variants import REFERENCE
 
 # All batches of the tutorial have one shape: timing every third of them is enough.

@@ -5,7 +5,7 @@ from typing import Any
 from bench.arithmetic import best_peer, ratio
 from bench.targets import missed
 from bench.work import BERT, LENGTHS, MINILM
-from stages.measure.markdown_table import pipe_table
+from stages.reporting.markdown_table import pipe_table
 
 TITLES = {
     BERT: "BERT-base, **random weights** (speed and size are real, accuracy means nothing)",

@@ -14,8 +14,8 @@ import numpy as np
 
 from bench import peers
 from bench.isa import Isa, NotHidden, hide_from
-from stages.measure.timed_process import TimedProcess
-from stages.models.tokens import Batch, Predict
+from stages.running.timed_process import TimedProcess
+from stages.model.tokens import Batch, Predict
 from stages.plumbing.command import UserError
 
 LIMIT_S = 20.0  # of one batch; who takes longer is cut off

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from bench.ours import TASK, TRAIN
-from stages.models.artifact import RECIPE, Recipe, copy_without_weights, read_recipe
-from stages.models.tokens import Batch, encode, load_tokenizer, pad
+from stages.model.artifact import RECIPE, Recipe, copy_without_weights, read_recipe
+from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError
 from stages.plumbing.files import new_folder, write_text
-from stages.plumbing.params import load_params
+from stages.settings.params import load_params
 from stages.tasks import Task
 
 BERT, MINILM = "bert-base", "minilm"
@@ -64,8 +64,8 @@ def frame(split: object) -> pd.DataFrame:
 
 def random_model(work: Rows, folder: Path) -> Path:
     """BERT-base at full size with random weights: its speed and size are real, its answers not."""
-    from stages.models.model_names import resolve
-    from stages.models.pretrained import load, model_inputs
+    from stages.training.model_names import resolve
+    from stages.training.pretrained import load, model_inputs
 
     model, tokenizer = load(resolve(RANDOM), work.task, seed=0)
     inputs = model_inputs(model, tokenizer.model_input_names)
@@ -173,7 +173,7 @@ class Operations:
 def operations_per_token(checkpoint: Path) -> Operations:
     from torch import nn
 
-    from stages.models.classifier import without_weights
+    from stages.model.classifier import without_weights
 
     linears = {
         name: layer.weight.numel()

@@ -5,22 +5,21 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages import tasks, variants
+from stages import variants
+from stages.dataset.task import Task, read_task
 from stages.measure.accuracy import per_class
-from stages.measure.paired import accuracy_row, aligned, over_seeds, seeds_table
-from stages.measure.report import Comparison, markdown
 from stages.measure.selection import choose, front
-from stages.measure.timing import groups
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, write_json, write_text
-from stages.plumbing.params import Latency, load_params
-from stages.tasks import Task
+from stages.reporting.comparison_page import Comparison, markdown
+from stages.reporting.paired import accuracy_row, aligned, over_seeds, seeds_table
+from stages.settings.params import Latency, load_params
 
 
 def compare(task: str) -> None:
     """Write metrics/<task>/compare/<variant>.json; compare.md, .csv, per_class.csv to reports/."""
-    params, definition = load_params(), tasks.get(task)
+    params, definition = load_params(), read_task(task)
     names, seeds = list(params.quantize), params.finetune.seeds
     for folder in (paths.METRICS / task / "accuracy", paths.REPORTS / task / "predictions"):
         remove_unlisted(folder, names, seeds)
@@ -41,7 +40,7 @@ def compare(task: str) -> None:
     on_front = front(rows, f"{headline}_mean")
     for name, row in rows.items():
         row["on_front"] = int(name in on_front)
-    choice = choose(rows, variants.REFERENCE, headline, params.compare.max_f1_drop_points)
+    choice = choose(rows, variants.REFERENCE, headline, params.compare.max_drop_points)
     with new_folder(paths.METRICS / task / "compare") as folder:
         for name, row in rows.items():
             write_json(folder / f"{name}.json", row)
@@ -88,7 +87,7 @@ def cost_row(task: str, name: str, settings: Latency) -> dict[str, float | str]:
     size = read_json(paths.metric(task, "size", name))
     ours = read_json(paths.metric(task, "latency", name))
     fp32 = read_json(paths.metric(task, "latency", variants.REFERENCE))
-    first, last = groups(settings)[0], groups(settings)[-1]
+    first, last = settings.groups[0], settings.groups[-1]
     latencies: dict[str, float | str] = {}
     for key in ("mean", "p50", "p90"):
         latencies[f"{key}_ms"] = ours[first][f"{key}_ms"]

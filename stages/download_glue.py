@@ -9,12 +9,13 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow.parquet import ParquetFile, ParquetWriter
 
+from stages.dataset.dataset import UNLABELLED, Fetched, Split
+from stages.dataset.task import Task
 from stages.measure.accuracy import constant_baseline
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
-from stages.plumbing.params import load_params
-from stages.tasks import UNLABELLED, Fetched, Split, Task
+from stages.settings.params import load_params
 
 
 def download_glue(task: str) -> None:

@@ -1,20 +1,30 @@
-"""Describe this machine. Runs in every `dvc repro`, and writes the same bytes on the same machine.
+"""Look at what DVC cannot see: this machine, files outside of the repository, what was left lying.
 
-So a new machine re-times, an old one does not, and only another
-instruction set or torch, which can change an INT8 answer, re-evaluates.
+Runs in every `dvc repro`, and writes the same bytes where nothing changed. So a new machine
+re-times, an old one does not, and only another instruction set or torch, which can change an INT8
+answer, re-evaluates; a change of the user's own data or model is noticed.
 """
 
-from stages.measure.environment import describe
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import write_json
-from stages.plumbing.params import load_params
+from stages.plumbing.files import new_folder, read_json, write_json
+from stages.running.environment import describe
+from stages.settings.leftovers import remove_leftovers
+from stages.settings.outside_files import outside_files
+from stages.settings.params import load_params
 
 
 def environment() -> None:
-    """Write metrics/environment.json and metrics/arithmetic.json."""
-    load_params()  # this stage always runs, so a typo is found even when no other stage would
-    facts = describe()
+    """Write metrics/environment.json, metrics/arithmetic.json and metrics/outside/<task>.json."""
+    params, facts = load_params(), describe()
+    outside = {}
+    for task in params.tasks:
+        known = paths.OUTSIDE / f"{task}.json"
+        outside[task] = outside_files(task, params, read_json(known) if known.exists() else {})
+        remove_leftovers(task, params)
+    with new_folder(paths.OUTSIDE) as folder:
+        for task, files in outside.items():
+            write_json(folder / f"{task}.json", files)
     write_json(paths.ENVIRONMENT, facts)
     write_json(paths.ARITHMETIC, {key: facts[key] for key in ("instruction_set", "torch")})
     print(f"{facts['cpu']}, {facts['instruction_set']}, {facts['cores']} cores")

@@ -4,19 +4,20 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from stages import tasks, variants
+from stages import variants
+from stages.dataset.task import read_task
 from stages.measure.accuracy import answers, score
-from stages.models.artifact import verify
-from stages.models.tokens import batches, encode, load_tokenizer, predict_all
+from stages.model.artifact import verify
+from stages.model.tokens import batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, read_json, write_json, write_text
-from stages.plumbing.params import load_params
+from stages.settings.params import load_params
 
 
 def evaluate(task: str, seed: str, variant: str) -> None:
     """Write metrics/<task>/accuracy/seed_<seed>/<variant>.json and the predictions of every row."""
-    settings, definition = load_params().evaluate, tasks.get(task)
+    settings, definition = load_params().evaluate, read_task(task)
     artifact = paths.artifact(task, seed, variant)
     manifest = verify(artifact)
     recipe = manifest.recipe
@@ -26,7 +27,7 @@ def evaluate(task: str, seed: str, variant: str) -> None:
         print(f"{variant}: SKIPPED, {manifest.skipped}")
         return
     tokenizer = load_tokenizer(artifact)
-    predict = variants.get(variant).load(artifact)
+    predict = variants.get(variant).engine.load(artifact)
     metrics: dict[str, object] = {}
     predictions = []
     for split in definition.scored:
@@ -45,7 +46,7 @@ def evaluate(task: str, seed: str, variant: str) -> None:
         report(f"{variant}, seed {seed},", split, definition.metrics, result)
     with new_file(paths.predictions(task, seed, variant)) as partial:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
-    metrics |= {"weights": recipe.weights, "kernel": variants.kernel_of(variant)}
+    metrics |= {"weights": recipe.weights, "kernel": variants.get(variant).kernel()}
     metrics |= read_json(paths.ARITHMETIC)
     write_json(paths.accuracy(task, seed, variant), metrics)
 

@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-from stages import tasks, variants
+from stages import variants
+from stages.dataset.task import prefix_of, read_task
 from stages.measure.accuracy import answers, same_answers, score
-from stages.measure.exported import ExportManifest
-from stages.measure.model_card import model_card
 from stages.measure.selection import Choice, choose
 from stages.measure.size import MB
-from stages.models.artifact import (
+from stages.model.artifact import (
     MANIFEST,
     RECIPE,
     Manifest,
@@ -27,12 +26,13 @@ from stages.models.artifact import (
     copy_without_weights,
     verify,
 )
-from stages.models.tokens import batches, encode, load_tokenizer, predict_all
+from stages.model.tokens import batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
-from stages.plumbing.params import AUTO, load_params
-from stages.tasks import prefix_of
+from stages.reporting.model_card import model_card
+from stages.running.exported_process import ExportManifest
+from stages.settings.params import AUTO, load_params
 
 # TorchScript runs the variant's own kernels, so its logits must be the variant's.
 MAX_TORCHSCRIPT_DIFFERENCE = 1e-4
@@ -52,11 +52,11 @@ def export(task: str) -> None:
     with new_folder(target) as folder:
         copy_without_weights(artifact, folder)
         (folder / RECIPE).unlink()
-        files = variants.get(name).export(artifact, folder)
+        files = variants.get(name).engine.export(artifact, folder)
         write_manifest(task, manifest, folder)
         parity = check_parity(task, artifact, manifest, folder, files)
         metrics = shipped_metrics(task, choice, parity)
-        write_text(folder / "README.md", model_card(tasks.get(task), manifest, metrics, folder))
+        write_text(folder / "README.md", model_card(read_task(task), manifest, metrics, folder))
         write_manifest(task, manifest, folder)
     metrics["export_mb"] = bytes_in(target) / MB
     write_json(paths.METRICS / task / "export.json", metrics)
@@ -77,8 +77,8 @@ def what_ships(task: str) -> Choice:
     files = sorted((paths.METRICS / task / "compare").glob("*.json"))
     rows = {path.stem: read_json(path) for path in files}
     if params.export.variant == AUTO:
-        budget = params.compare.max_f1_drop_points
-        return choose(rows, variants.REFERENCE, tasks.get(task).metrics[0], budget)
+        budget = params.compare.max_drop_points
+        return choose(rows, variants.REFERENCE, read_task(task).metrics[0], budget)
     if params.export.variant not in rows:
         raise UserError(
             f"export.variant is '{params.export.variant}', which was skipped here (see "
@@ -91,7 +91,7 @@ def write_manifest(task: str, manifest: Manifest, folder: Path) -> None:
     contents = ExportManifest(
         task=task,
         variant=manifest.variant,
-        labels=list(tasks.get(task).labels),
+        labels=list(read_task(task).labels),
         inputs=manifest.recipe.inputs,
         max_length=manifest.recipe.max_length,
         parameters=manifest.parameters,
@@ -110,7 +110,7 @@ def shipped_metrics(task: str, choice: Choice, parity: dict[str, dict]) -> dict:
     from stage `latency`, where all variants were interleaved.
     """
     row = read_json(paths.metric(task, "compare", choice.variant))
-    metrics, splits = tasks.get(task).metrics, tasks.get(task).scored
+    metrics, splits = read_task(task).metrics, read_task(task).scored
     kept = [f"{prefix_of(split)}{metric}" for split in splits[1:] for metric in metrics]
     kept += ["p50_ms", "p90_ms", "speedup_p90", "size_mb", "size_ratio", "verdict", "weights"]
     return (
@@ -136,11 +136,11 @@ def check_parity(
     Raises:
         UserError: an exported file disagrees with the variant.
     """
-    settings, definition = load_params().evaluate, tasks.get(task)
+    settings, definition = load_params().evaluate, read_task(task)
     validation = manifest.recipe.scored(pd.read_parquet(paths.split(task, "validation")))
     tokenizer, length = load_tokenizer(folder), manifest.recipe.max_length
     tokens = encode(tokenizer, definition, validation, manifest.recipe)
-    predict = variants.get(manifest.variant).load(artifact)
+    predict = variants.get(manifest.variant).engine.load(artifact)
     sizes = (settings.batch_size, 1)
     expected = {}
     for size in sizes:
@@ -181,7 +181,7 @@ def fresh_logits(
     """Logits of the exported files, from a process that never saw the variant."""
     with tempfile.TemporaryDirectory() as temporary:
         out = Path(temporary) / "logits.safetensors"
-        command = [sys.executable, "-m", "stages.measure.exported", task, str(folder)]
+        command = [sys.executable, "-m", "stages.running.exported_process", task, str(folder)]
         command += [str(rows)]
         command += [",".join(map(str, sizes)), padding, str(out)]
         code = subprocess.run(command).returncode

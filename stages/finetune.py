@@ -1,60 +1,57 @@
 """Fine-tune a pretrained model on a task; the same seed gives the same weights on one machine."""
 
-import hashlib
 from pathlib import Path
 
 import pandas as pd
 
-from stages import tasks
+from stages.dataset.task import Task, read_task
 from stages.measure.accuracy import score
-from stages.models.artifact import RECIPE, Recipe
-from stages.models.model_names import resolve
-from stages.models.pretrained import load, longest_input, model_inputs
-from stages.models.token_dropout import token_dropout
-from stages.models.tokens import encode
-from stages.models.training import UNFINISHED, Trained, train, with_labels
+from stages.model.artifact import RECIPE, Recipe
+from stages.model.tokens import encode
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
-from stages.plumbing.params import load_params
-from stages.tasks import Task
+from stages.settings.params import load_params
+from stages.training.loop import UNFINISHED, Trained, train, with_labels
+from stages.training.model_names import resolve
+from stages.training.pretrained import load, longest_input, model_inputs
+from stages.training.token_dropout import token_dropout
 
 
 def finetune(task: str, seed: str) -> None:
     """Write models/<task>/seed_<seed>/finetuned/, its metrics and the training curve."""
-    definition = tasks.get(task)
-    recipe = load_params().recipe(task)
+    definition = read_task(task)
+    settings = load_params().training(task)
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
-    source = resolve(recipe.checkpoint or recipe.model)
+    source = resolve(settings.checkpoint or settings.model)
     model, tokenizer = load(
         source,
         definition,
         int(seed),
-        fine_tuned=bool(recipe.checkpoint),
+        fine_tuned=bool(settings.checkpoint),
         texts=rows["train"][list(definition.text_columns)].to_numpy().ravel(),
     )
     longest = longest_input(model, tokenizer)
-    if recipe.max_length > longest:
+    if settings.max_length > longest:
         raise UserError(
-            f"finetune.{task}.max_length is {recipe.max_length}, but {recipe.model} takes at most "
-            f"{longest} tokens; lower it"
+            f"finetune.{task}.max_length is {settings.max_length}, but {settings.model} takes at "
+            f"most {longest} tokens; lower it"
         )
-    facts = Recipe(
+    recipe = Recipe(
         task=task,
-        model=recipe.checkpoint or recipe.model,
+        model=settings.checkpoint or settings.model,
         weights=source.weights,
         seed=int(seed),
-        max_length=recipe.max_length,
+        max_length=settings.max_length,
         inputs=model_inputs(model, tokenizer.model_input_names),
     )
     encoded = {
-        name: with_labels(encode(tokenizer, definition, frame, facts), frame)
+        name: with_labels(encode(tokenizer, definition, frame, recipe), frame)
         for name, frame in rows.items()
     }
-    settings = recipe.model_copy(update={"epochs": 0.0}) if recipe.checkpoint else recipe
-    code = Path(__file__).read_bytes()
-    fingerprint = f"{hashlib.sha256(code).hexdigest()} {settings.token_dropout}"
-    with token_dropout(model, tokenizer, recipe.token_dropout):
+    if settings.checkpoint:
+        settings = settings.model_copy(update={"epochs": 0.0})
+    with token_dropout(model, tokenizer, settings.token_dropout):
         trained = train(
             model,
             tokenizer,
@@ -62,18 +59,19 @@ def finetune(task: str, seed: str) -> None:
             int(seed),
             encoded["train"],
             UNFINISHED / f"{task}-{seed}",
-            fingerprint,
+            "stages.finetune",
+            f"token_dropout {settings.token_dropout}",
             encoded["validation"],
             lambda labels, logits: score(definition.metrics, labels, logits),
         )
     with new_folder(paths.checkpoint(task, seed)) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        write_text(folder / RECIPE, facts.model_dump_json(indent=2) + "\n")
+        write_text(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
     write_curves(paths.training(task, seed), trained, definition.metrics[0])
     write_json(
         paths.metric(task, "finetune", f"seed_{seed}"),
-        {"model": facts.model, "weights": facts.weights, "trained": int(settings.epochs > 0)}
+        {"model": recipe.model, "weights": recipe.weights, "trained": int(settings.epochs > 0)}
         | {"device": trained.device}
         | {"parameters": sum(p.numel() for p in model.parameters())}
         | {"validation": trained.validation},

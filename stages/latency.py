@@ -18,16 +18,17 @@ import psutil
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from stages import tasks, variants
-from stages.measure.environment import all_threads, describe
-from stages.measure.timed_process import TimedProcess, save_batches
+from stages import variants
+from stages.dataset.task import read_task
 from stages.measure.timing import group_name, percentile, summarize
-from stages.models.artifact import MANIFEST, read_manifest
-from stages.models.tokens import Batch, encode, load_tokenizer, pad
+from stages.model.artifact import MANIFEST, read_manifest
+from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
-from stages.plumbing.params import Latency, load_params
+from stages.running.environment import all_threads, describe
+from stages.running.timed_process import TimedProcess, save_batches
+from stages.settings.params import Latency, load_params
 
 LOCK = Path(tempfile.gettempdir()) / "bertquant-latency.lock"
 BLOCK = 8  # calls before the next variant's turn
@@ -117,7 +118,7 @@ class OtherLoad:
 def make_queries(task: str, settings: Latency, artifact: Path) -> tuple[dict[str, Batch], float]:
     """Batches named `<batch size>-<number>`, the same for every variant, and ms to tokenize one."""
     recipe = read_manifest(artifact).recipe
-    tokenizer, definition = load_tokenizer(artifact), tasks.get(task)
+    tokenizer, definition = load_tokenizer(artifact), read_task(task)
     rows = pd.read_parquet(paths.split(task, "validation"))
     times = []
     tokens = []
@@ -187,7 +188,7 @@ def write(
                 for size in settings.batch_sizes
                 for threads in settings.threads
             }
-            facts = {"kernel": variants.kernel_of(name)} | machine
+            facts = {"kernel": variants.get(name).kernel()} | machine
             write_json(folder / f"{name}.json", groups | facts)
             for group, result in groups.items():
                 print(f"{name} {group}: p50 {result['p50_ms']:.2f} p90 {result['p90_ms']:.2f} ms")

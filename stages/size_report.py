@@ -4,25 +4,23 @@ Later stages that need all variants depend on this stage's output instead of on 
 models/<task>, so that a folder left over from a variant no longer listed changes nothing.
 """
 
-import shutil
 from pathlib import Path
 
 import pandas as pd
 
 from stages import variants
 from stages.measure.size import MB, bytes_by_part
-from stages.models.artifact import MANIFEST, Manifest, verify
+from stages.model.artifact import MANIFEST, Manifest, verify
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_file, new_folder, sha256, write_json
-from stages.plumbing.params import load_params
+from stages.settings.params import load_params
 
 
 def size_report(task: str) -> None:
     """Write metrics/<task>/size/<variant>.json and the plots size.csv and sensitivity.csv."""
     params = load_params()
     seed, names = params.finetune.seeds[0], list(params.quantize)
-    remove_unlisted(paths.MODELS / task / f"seed_{seed}", names)
     reports = {}
     for name in names:
         manifest = verify(paths.artifact(task, seed, name))
@@ -67,21 +65,9 @@ def sensitivities(task: str, seed: int, names: list[str]) -> pd.DataFrame:
     )
 
 
-def remove_unlisted(folder: Path, names: list[str]) -> None:
-    """Remove what a variant left that was taken out of params.yaml (DVC's cache keeps it).
-
-    This stage depends on the whole folder: with a leftover in it, no other clone would ever have
-    the same one.
-    """
-    artifacts = [manifest.parent for manifest in folder.glob(f"*/{MANIFEST}")]
-    for found in [*artifacts, *folder.glob("calibrated/*")]:
-        if found.is_dir() and found.name not in names:
-            shutil.rmtree(found)
-
-
 def measure(artifact: Path, manifest: Manifest) -> dict:
     """One artifact, its files already checked against its manifest."""
-    parts = bytes_by_part(variants.get(manifest.variant).tensor_bytes(artifact))
+    parts = bytes_by_part(variants.get(manifest.variant).engine.tensor_bytes(artifact))
     # The manifest holds the checksum of every other file, so its own stands for the artifact.
     checksum = sha256(artifact / MANIFEST)
     weights = sum((artifact / file).stat().st_size for file in weight_files(manifest.sha256))

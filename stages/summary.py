@@ -2,13 +2,12 @@
 
 import pandas as pd
 
-from stages import tasks
-from stages.measure.markdown_table import pipe_table
-from stages.measure.timing import groups
+from stages.dataset.task import read_task
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, read_json, write_text
-from stages.plumbing.params import Params, load_params
+from stages.reporting.markdown_table import pipe_table
+from stages.settings.params import Params, load_params
 from stages.variants import REFERENCE
 
 
@@ -22,7 +21,7 @@ def summary() -> None:
     page = (
         f"### Summary\n\n{pipe_table([cells(row) for row in rows])}\n\n"
         "Scores on validation, means over the seeds; ms are means per call of "
-        f"{groups(params.latency)[0]}, texts padded to {params.latency.padding}, in "
+        f"{params.latency.groups[0]}, texts padded to {params.latency.padding}, in "
         f"{params.latency.rounds} runs (fresh processes), all variants of a task interleaved. "
         f"{environment['cpu']}, {environment['instruction_set']}, torch {environment['torch']}. "
         "Weights: `pretrained`; `scratch` learned from the task's training texts alone; `random` "
@@ -34,7 +33,7 @@ def summary() -> None:
 
 def rows_of(task: str, params: Params) -> list[dict]:
     """One row per variant but fp32, which stands beside each."""
-    metric, group = tasks.get(task).metrics[0], groups(params.latency)[0]
+    metric, group = read_task(task).metrics[0], params.latency.groups[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     found = {file.stem: read_json(file) for file in files if file.exists()}  # not the skipped ones
     fp32 = found[REFERENCE]

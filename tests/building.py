@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 
 from stages import variants
-from stages.models.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
-from stages.models.classifier import load_checkpoint
-from stages.models.tokens import Batch
+from stages.model.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
+from stages.model.classifier import load_checkpoint
+from stages.model.tokens import Batch
 from stages.plumbing.files import write_json
 from stages.tasks import mrpc
 from stages.variants import Source

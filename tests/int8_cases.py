@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from stages.models.quantizers import Activations
+from stages.engines.int8.quantizers import Activations
 
 SETTINGS = settings(max_examples=50, deadline=None, derandomize=True)
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.isa import Isa
 from stages import variants
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 from stages.plumbing.command import UserError, nearest
 
 TUTORIAL = ("tutorial_fp32", "tutorial_int8")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.isa import Isa
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 from stages.plumbing.files import read_json, write_json
 
 LIBRARY, REQUIRES, BITS = "ctranslate2", ("ctranslate2",), 8
@@ -20,7 +20,7 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
     from ctranslate2.converters import TransformersConverter
     from safetensors.numpy import load_file, save_file
 
-    from stages.models.artifact import WEIGHTS
+    from stages.model.artifact import WEIGHTS
 
     # The converter asks for a setting that transformers 5 writes no longer.
     copy = folder / "checkpoint"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.isa import Isa
 from bench.peers import fastest, torch_threads
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "onnxruntime", ("onnxruntime",), 8
 MODEL, FUSED = "model.onnx", "fused.onnx"
@@ -52,8 +52,8 @@ def export(checkpoint: Path, target: Path) -> None:
     """By tracing, with plain attention: the one form that the fusions know."""
     import torch
 
-    from stages.models.artifact import read_recipe
-    from stages.models.classifier import LogitsOnly, example, load_checkpoint
+    from stages.model.artifact import read_recipe
+    from stages.model.classifier import LogitsOnly, example, load_checkpoint
 
     inputs, module = read_recipe(checkpoint).inputs, load_checkpoint(checkpoint)
     module.set_attn_implementation("eager")  # type: ignore[operator]

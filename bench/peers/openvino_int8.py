@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.isa import Isa
 from bench.peers import fastest, torch_threads
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 from stages.plumbing.files import write_text
 
 LIBRARY, REQUIRES, BITS = "openvino", ("openvino",), 8

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from bench.isa import Isa
 from bench.peers import torch_threads
-from stages.models.artifact import WEIGHTS
-from stages.models.classifier import load_checkpoint, predictor
-from stages.models.tokens import Predict
+from stages.model.artifact import WEIGHTS
+from stages.model.classifier import load_checkpoint, predictor
+from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 32
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.isa import Isa
 from bench.peers import fastest, torch_threads
-from stages.models.classifier import load_checkpoint, predictor
-from stages.models.tokens import Predict
-from stages.models.torch_dynamic import quantize_linears, save, use_engine
+from stages.model.classifier import load_checkpoint, predictor
+from stages.model.tokens import Predict
+from stages.engines.torch_dynamic.layers import quantize_linears, save, use_engine
 from stages.plumbing.files import write_text
 
 LIBRARY, REQUIRES, BITS = "torch", (), 8

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from bench.isa import Isa
 from bench.peers import torch_threads
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", ("torchao",), 8
 STORED = "int8.safetensors"
 
 
 def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
-    from stages.models.artifact import copy_without_weights
-    from stages.models.classifier import load_checkpoint
-    from stages.models.torchao_linear import quantize_linears, save
+    from stages.model.artifact import copy_without_weights
+    from stages.model.classifier import load_checkpoint
+    from stages.variants.torchao_int8.layers import quantize_linears, save
 
     copy_without_weights(checkpoint, folder)
     module = load_checkpoint(checkpoint)
@@ -23,9 +23,9 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
 
 def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
-    from stages.models.classifier import predictor, without_weights
-    from stages.models.torchao_linear import load as load_torchao
-    from stages.models.torchao_linear import torchao
+    from stages.model.classifier import predictor, without_weights
+    from stages.variants.torchao_int8.layers import load as load_torchao
+    from stages.variants.torchao_int8.layers import torchao
 
     found = torch_threads(threads)
     torchao()  # before transformers, which imports it with all its notes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.isa import Isa
 from bench.peers import torch_threads
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 32
 WEIGHTS = "temp.p"  # the tutorial's name for the file that it measures

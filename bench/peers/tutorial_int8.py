@@ -7,7 +7,7 @@ from pathlib import Path
 from bench.isa import Isa
 from bench.peers import torch_threads
 from bench.peers.tutorial_fp32 import WEIGHTS, tutorial_loop
-from stages.models.tokens import Predict
+from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 8
 

@@ -1,59 +1,16 @@
-"""How good: GLUE's metrics on a model's answers, and what a model that learned nothing scores.
+"""How good: a task's metrics on a model's answers, and what a model that learned nothing scores.
 
 A regression is a model with one logit: its answer is the logit itself.
 """
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import pandas as pd
-from scipy import stats
-from sklearn import metrics as sklearn_metrics
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-Labels = np.ndarray
+from stages.measure.metrics import METRICS, Labels
+
 # More classes than this make no confusion matrix in the metrics: it would be a page of numbers.
 MAX_CONFUSION = 10
-
-
-def f1(labels: Labels, predicted: Labels) -> float:
-    """Of class 1, as GLUE scores MRPC and QQP; 0 where it is never predicted and never true."""
-    return float(sklearn_metrics.f1_score(labels, predicted, zero_division=0))
-
-
-def weighted_f1(labels: Labels, predicted: Labels) -> float:
-    score = sklearn_metrics.f1_score(labels, predicted, average="weighted", zero_division=0)
-    return float(score)
-
-
-def accuracy(labels: Labels, predicted: Labels) -> float:
-    return float(sklearn_metrics.accuracy_score(labels, predicted))
-
-
-def matthews(labels: Labels, predicted: Labels) -> float:
-    """CoLA's metric; 0 for a constant answer."""
-    return float(sklearn_metrics.matthews_corrcoef(labels, predicted))
-
-
-def correlation(kind: Callable, labels: np.ndarray, predicted: np.ndarray) -> float:
-    """0 where either side is constant: such answers say nothing about the order of anything."""
-    if np.ptp(labels) == 0 or np.ptp(predicted) == 0:
-        return 0.0
-    return float(kind(labels, predicted).statistic)
-
-
-# STS-B's metrics, on real-valued scores.
-pearson = partial(correlation, stats.pearsonr)
-spearman = partial(correlation, stats.spearmanr)
-
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "f1": f1,
-    "weighted_f1": weighted_f1,
-    "accuracy": accuracy,
-    "matthews": matthews,
-    "pearson": pearson,
-    "spearman": spearman,
-}
 
 
 def answers(logits: np.ndarray) -> np.ndarray:
@@ -81,7 +38,8 @@ def constant_baseline(names: tuple[str, ...], labels: Labels, outputs: int) -> d
     """
     constant = 0 if outputs == 1 else np.bincount(labels, minlength=outputs).argmax()
     return {
-        f"majority_{name}": METRICS[name](labels, np.full_like(labels, constant)) for name in names
+        f"majority_{name}": METRICS[name].score(labels, np.full_like(labels, constant))
+        for name in names
     }
 
 
@@ -101,10 +59,10 @@ def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[st
     """
     outputs, given = logits.shape[1], answers(logits)
     result: dict[str, float | int] = {"n": len(labels)}
-    result |= {name: METRICS[name](labels, given) for name in names}
+    result |= {name: METRICS[name].score(labels, given) for name in names}
     result["loss"] = squared_error(labels, given) if outputs == 1 else cross_entropy(labels, logits)
     if 1 < outputs <= MAX_CONFUSION:
-        table = sklearn_metrics.confusion_matrix(labels, given, labels=range(outputs))
+        table = confusion_matrix(labels, given, labels=range(outputs))
         for (true, answer), count in np.ndenumerate(table):
             result[f"true_{true}_predicted_{answer}"] = int(count)
     result |= constant_baseline(names, labels, outputs)
@@ -130,7 +88,7 @@ def per_class(names: tuple[str, ...], labels: Labels, given: np.ndarray) -> pd.D
         names: of the classes.
         labels, given: shape (n,), integers.
     """
-    values = sklearn_metrics.precision_recall_fscore_support(
+    values = precision_recall_fscore_support(
         labels, given, labels=range(len(names)), zero_division=0
     )
     columns = ("precision", "recall", "f1", "support")

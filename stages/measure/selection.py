@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stages.measure.verdict import WITHIN
+
 # What stage compare knows of one variant.
 Row = Mapping[str, float | str]
-WITHIN = "within budget"
 
 
 @dataclass(frozen=True)

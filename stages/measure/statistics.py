@@ -6,11 +6,13 @@ multinomial draw over the cells, and 10,000 resamples take milliseconds. A corre
 rows themselves.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
+
+from stages.measure.metrics import METRICS
 
 SEED = 0
 
@@ -21,62 +23,6 @@ class Interval:
 
     low: float
     high: float
-
-
-def f1(confusion: np.ndarray) -> np.ndarray:
-    """F1 of class 1; `confusion` has shape (..., 2, 2), true label first."""
-    hits = confusion[..., 1, 1]
-    total = 2 * hits + confusion[..., 0, 1] + confusion[..., 1, 0]
-    return np.divide(2 * hits, total, out=np.zeros(hits.shape), where=total > 0)
-
-
-def weighted_f1(confusion: np.ndarray) -> np.ndarray:
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
-    support, answered = confusion.sum(-1), confusion.sum(-2)
-    total = support + answered
-    per_class = np.divide(2 * hits, total, out=np.zeros(hits.shape), where=total > 0)
-    result: np.ndarray = (per_class * support).sum(-1) / support.sum(-1)
-    return result
-
-
-def accuracy(confusion: np.ndarray) -> np.ndarray:
-    result: np.ndarray = np.trace(confusion, axis1=-2, axis2=-1) / confusion.sum((-2, -1))
-    return result
-
-
-def matthews(confusion: np.ndarray) -> np.ndarray:
-    """Gorodkin's form for any number of classes; 0 for a constant answer."""
-    confusion = confusion.astype(float)
-    rows, support, answered = confusion.sum((-2, -1)), confusion.sum(-1), confusion.sum(-2)
-    covariance = np.trace(confusion, axis1=-2, axis2=-1) * rows - (support * answered).sum(-1)
-    spread = (rows**2 - (answered**2).sum(-1)) * (rows**2 - (support**2).sum(-1))
-    return np.divide(covariance, np.sqrt(spread), out=np.zeros_like(covariance), where=spread > 0)
-
-
-def pearson(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    """Along the last axis; 0 where either side is constant."""
-    x = labels - labels.mean(-1, keepdims=True)
-    y = answers - answers.mean(-1, keepdims=True)
-    spread = np.sqrt((x * x).sum(-1) * (y * y).sum(-1))
-    return np.divide((x * y).sum(-1), spread, out=np.zeros(spread.shape), where=spread > 0)
-
-
-def spearman(labels: np.ndarray, answers: np.ndarray) -> np.ndarray:
-    return pearson(stats.rankdata(labels, axis=-1), stats.rankdata(answers, axis=-1))
-
-
-# The metrics of stages/measure/accuracy.py on whole stacks of confusion matrices …
-ON_CONFUSIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "f1": f1,
-    "weighted_f1": weighted_f1,
-    "accuracy": accuracy,
-    "matthews": matthews,
-}
-# … and on stacks of rows: labels and answers of shape (samples, n).
-ON_ROWS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "pearson": pearson,
-    "spearman": spearman,
-}
 
 
 # Numbers that one block of resampled rows or confusion matrices may hold.
@@ -96,7 +42,7 @@ def resampled_scores(
         Per model, shape (samples,).
     """
     random = np.random.default_rng(SEED)
-    draw = of_rows if metric in ON_ROWS else of_cells
+    draw = of_rows if METRICS[metric].regression else of_cells
     blocks = list(draw(metric, labels, answers, samples, random))
     return [np.concatenate(model) for model in zip(*blocks, strict=True)]
 
@@ -120,7 +66,9 @@ def of_cells(
         for model in range(1, cells.shape[1]):
             place = np.zeros((len(cells), classes * classes))
             place[np.arange(len(cells)), cells[:, 0] * classes + cells[:, model]] = 1
-            scores.append(ON_CONFUSIONS[metric]((drawn @ place).reshape(size, classes, classes)))
+            scores.append(
+                METRICS[metric].resampled((drawn @ place).reshape(size, classes, classes))
+            )
         yield scores
 
 
@@ -136,7 +84,7 @@ def of_rows(
     for start in range(0, samples, block):
         chosen = random.integers(len(labels), size=(min(block, samples - start), len(labels)))
         truth = labels[chosen]
-        yield [ON_ROWS[metric](truth, model[chosen]) for model in answers]
+        yield [METRICS[metric].resampled(truth, model[chosen]) for model in answers]
 
 
 def interval(values: np.ndarray, confidence: float) -> Interval:
@@ -212,12 +160,3 @@ def mean_interval(values: list[float], confidence: float) -> Interval:
     reach = float(stats.t.ppf((1 + confidence) / 2, len(values) - 1) * spread)
     mean = float(np.mean(values))
     return Interval(mean - reach, mean + reach)
-
-
-def verdict(drop: Interval, budget: float) -> str:
-    """Whether a drop of a metric is known to lie within a budget, both in points."""
-    if drop.high <= budget:
-        return "within budget"
-    if drop.low > budget:
-        return "over budget"
-    return "undecided at this n"

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 
-from stages.plumbing.params import Latency
-
 # Samples that LoadGen demands before it reports a percentile at 99 % confidence.
 P90_SAMPLES, P99_SAMPLES = 64, 662
 
@@ -13,11 +11,6 @@ P90_SAMPLES, P99_SAMPLES = 64, 662
 def group_name(batch_size: int, threads: int | str) -> str:
     """The key in metrics/<task>/latency/<variant>.json."""
     return f"batch{batch_size}_threads_{threads}"
-
-
-def groups(settings: Latency) -> list[str]:
-    """All that are timed; the first is the one in the headline."""
-    return [group_name(b, t) for b in settings.batch_sizes for t in settings.threads]
 
 
 def percentile(milliseconds: np.ndarray, q: float) -> float:

@@ -41,6 +41,17 @@ def new_folder(target: Path) -> Iterator[Path]:
     os.replace(partial, target)
 
 
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[None]:
+    """An empty folder that exists within the block and is gone behind it, whatever happens."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def write_text(target: Path, text: str) -> None:
     with new_file(target) as partial:
         partial.write_text(text, encoding="utf-8")

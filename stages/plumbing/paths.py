@@ -7,6 +7,8 @@ DATA, MODELS, METRICS, REPORTS, EXPORTS = map(
 )
 ENVIRONMENT = METRICS / "environment.json"
 ARITHMETIC = METRICS / "arithmetic.json"
+CODE = REPORTS / "code"
+OUTSIDE = METRICS / "outside"
 
 
 def split(task: str, name: str) -> Path:
@@ -15,10 +17,6 @@ def split(task: str, name: str) -> Path:
 
 def checkpoint(task: str, seed: int | str) -> Path:
     return MODELS / task / f"seed_{seed}" / "finetuned"
-
-
-def calibration(task: str, seed: int | str, variant: str) -> Path:
-    return MODELS / task / f"seed_{seed}" / "calibrated" / variant
 
 
 def artifact(task: str, seed: int | str, variant: str) -> Path:
@@ -31,10 +29,6 @@ def training(task: str, seed: int | str) -> Path:
 
 def dataset(task: str) -> Path:
     return METRICS / task / "dataset.json"
-
-
-def fingerprint(task: str) -> Path:
-    return METRICS / task / "fingerprint.json"
 
 
 def metric(task: str, kind: str, name: str) -> Path:

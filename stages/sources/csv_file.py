@@ -10,6 +10,9 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
+from stages.dataset.dataset import Dataset, Fetched, FetchOptions, Split
+from stages.dataset.task import Task
+from stages.measure.metrics import REGRESSION_METRICS
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.plumbing.section import Section
@@ -18,7 +21,6 @@ from stages.sources.holdout import tenth
 from stages.sources.labels import Classes, Scores, plain
 from stages.sources.own_rows import OwnRows, Part, Scan
 from stages.sources.table import Table
-from stages.tasks import REGRESSION_METRICS, Dataset, Fetched, Settings, Split, Task
 
 Metric = Literal["f1", "weighted_f1", "accuracy", "matthews", "pearson", "spearman"]
 
@@ -102,8 +104,8 @@ class CsvFile(Section):
         return Dataset(
             task,
             fetch=partial(self.fetch, task),
-            reachable=lambda settings: tables[0].path.is_file(),
-            files=lambda settings: [table.path for table in tables],
+            reachable=lambda options: tables[0].path.is_file(),
+            files=lambda options: [table.path for table in tables],
         )
 
     def files(self, name: str) -> dict[str, OwnRows]:
@@ -118,7 +120,7 @@ class CsvFile(Section):
             if path
         }
 
-    def fetch(self, task: Task, settings: Settings) -> Fetched:
+    def fetch(self, task: Task, options: FetchOptions) -> Fetched:
         """Check every row of every file; the splits are read from them once more when written.
 
         Raises:

@@ -9,22 +9,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from stages.dataset.dataset import Dataset, Fetched, FetchOptions
+from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder, first_available, hub_parquet
 from stages.sources.glue_tsv import Layout, Parsed, read_folder
 from stages.sources.http import answers, download
 from stages.sources.hub_parquet import HubFiles, discarded_if_wrong
-from stages.tasks import Dataset, Fetched, Settings, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HUB_DATASET = "nyu-mll/glue"
 SITE = "https://dl.fbaipublicfiles.com/glue/data"
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
-Check = Callable[[Mapping[str, pd.DataFrame], Settings], None]
+Check = Callable[[Mapping[str, "pd.DataFrame"], FetchOptions], None]
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def dataset(
     """A task with these sources; see `Dataset` for the rest."""
     made = Dataset(
         task,
-        fetch=lambda settings: fetch(files, settings, made.check),
+        fetch=lambda options: fetch(files, options, made.check),
         reachable=partial(reachable, files),
         published=published,
         tolerance=tolerance,
@@ -80,8 +83,8 @@ def dataset(
     return made
 
 
-def fetch(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
-    """Try the sources in the order of `settings.sources`.
+def fetch(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
+    """Try the sources in the order of `options.sources`.
 
     Args:
         check: raises UserError if splits are not what was published; a download that fails it is
@@ -91,37 +94,37 @@ def fetch(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
         UserError: a source was reached but its data are wrong, or no source could be reached.
     """
     sources = {
-        "mirror": lambda: from_mirror(files, settings),
-        "hub": lambda: from_hub(files, settings, check),
-        "site": lambda: from_site(files, settings, check),
+        "mirror": lambda: from_mirror(files, options),
+        "hub": lambda: from_hub(files, options, check),
+        "site": lambda: from_site(files, options, check),
     }
     return first_available(
         files.folder,
         sources,
-        settings.sources,
+        options.sources,
         f"Three ways out: set GLUE_MIRROR to a folder that holds {files.folder}/, run where the "
         "hub or the official site can be reached, or take the embedded task with "
         "'tasks: [movie_reviews]' in params.yaml",
     )
 
 
-def reachable(files: GlueFiles, settings: Settings) -> bool:
+def reachable(files: GlueFiles, options: FetchOptions) -> bool:
     """Whether `fetch` has a chance; asks each source for a sign of life, downloads nothing."""
     site = site_files(files)
     signs = {
-        "mirror": lambda: bool(mirror_folder(settings)),
+        "mirror": lambda: bool(mirror_folder(options)),
         "hub": lambda: hub_parquet.reachable(files.hub),
         "site": lambda: all(path.exists() for path in site) or answers(next(iter(site.values()))),
     }
-    return any(signs[name]() for name in settings.sources)
+    return any(signs[name]() for name in options.sources)
 
 
-def mirror_folder(settings: Settings) -> str:
-    return os.environ.get("GLUE_MIRROR") or settings.mirror
+def mirror_folder(options: FetchOptions) -> str:
+    return os.environ.get("GLUE_MIRROR") or options.mirror
 
 
-def from_mirror(files: GlueFiles, settings: Settings) -> Fetched:
-    named = mirror_folder(settings)
+def from_mirror(files: GlueFiles, options: FetchOptions) -> Fetched:
+    named = mirror_folder(options)
     if not named:
         raise Unavailable("GLUE_MIRROR is not set")
     folder = Path(named)
@@ -136,9 +139,9 @@ def from_mirror(files: GlueFiles, settings: Settings) -> Fetched:
     return Fetched(parsed.splits, "mirror", checksums, left_out=parsed.left_out)
 
 
-def from_hub(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
+def from_hub(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
     with hub_parquet.downloaded(files.hub) as (splits, checksums):
-        check(splits, settings)
+        check(splits, options)
     return Fetched(splits, "hub", checksums)
 
 
@@ -147,7 +150,7 @@ def site_files(files: GlueFiles) -> dict[Path, str]:
     return {folder / name: url for name, url in files.site.items()}
 
 
-def from_site(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
+def from_site(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
     wanted = site_files(files)
     for path, url in wanted.items():
         download(url, path)
@@ -158,7 +161,7 @@ def from_site(files: GlueFiles, settings: Settings, check: Check) -> Fetched:
             folder = Path(temporary)
             unpack(first, files.folder, folder)
         parsed = parse(files, folder, "site")
-        check(parsed.splits, settings)
+        check(parsed.splits, options)
         checksums = {path.name: sha256(path) for path in wanted}
     return Fetched(parsed.splits, "site", checksums, left_out=parsed.left_out)
 

@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-
+from stages.dataset.dataset import UNLABELLED
+from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.sources import Unavailable
-from stages.tasks import UNLABELLED, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORES = (0.0, 5.0)  # of STS-B, the only regression
 
@@ -41,7 +44,7 @@ class Layout:
 class Parsed:
     """What a folder holds: splits, the names of the files read, rows left out by reason."""
 
-    splits: dict[str, pd.DataFrame]
+    splits: "dict[str, pd.DataFrame]"
     files: list[str]
     left_out: dict[str, int] = field(default_factory=dict)
 
@@ -67,12 +70,14 @@ def read_folder(task: Task, layout: Layout, folder: Path) -> Parsed:
 
 def read_split(
     task: Task, layout: Layout, path: Path, may_lack_labels: bool, left_out: Counter
-) -> pd.DataFrame:
+) -> "pd.DataFrame":
     """One file as a table with the columns `id`, the texts and `label`; adds to `left_out`.
 
     Raises:
         UserError: the file is damaged.
     """
+    import pandas as pd
+
     lines = read_cells(path)
     header = list(layout.without_header.get(path.name, ())) or next(lines, (1, []))[1]
     theirs = [layout.headers.get(column, column) for column in (*task.text_columns, "label")]

@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import pandas as pd
-from pandas.api.types import is_float_dtype
+from typing import TYPE_CHECKING
 
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
 from stages.sources.http import HttpError, answers, download, hub
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class HubFiles:
 
 
 @contextmanager
-def downloaded(files: HubFiles) -> Iterator[tuple[dict[str, pd.DataFrame], dict[str, str]]]:
+def downloaded(files: HubFiles) -> "Iterator[tuple[dict[str, pd.DataFrame], dict[str, str]]]":
     """Yield the splits and the checksum of each file.
 
     A UserError inside of the block says that they are no good; the cache then forgets them.
@@ -91,7 +92,10 @@ def download_from_hub(dataset: str, url: str, path: Path) -> None:
         raise
 
 
-def read(files: HubFiles, path: Path) -> pd.DataFrame:
+def read(files: HubFiles, path: Path) -> "pd.DataFrame":
+    import pandas as pd
+    from pandas.api.types import is_float_dtype
+
     name = f"the hub's {files.config}/{path.name}"
     try:
         frame = pd.read_parquet(path)

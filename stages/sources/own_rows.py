@@ -4,15 +4,18 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import compress, islice
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
+from stages.dataset.dataset import UNLABELLED
 from stages.plumbing.command import UserError
 from stages.sources.holdout import checksum
 from stages.sources.labels import Classes, Scores
 from stages.sources.table import Table
-from stages.tasks import UNLABELLED
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PIECE = 20_000  # rows in memory at a time
 
@@ -119,7 +122,9 @@ class Part:
     labels: np.ndarray
     chosen: np.ndarray
 
-    def __iter__(self) -> Iterator[pd.DataFrame]:
+    def __iter__(self) -> "Iterator[pd.DataFrame]":
+        import pandas as pd
+
         labels = self.labels[self.chosen]
         chosen_rows = compress(self.rows.usable(), self.chosen.tobytes())
         done = 0

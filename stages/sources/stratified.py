@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def split(
-    rows: pd.DataFrame, shares: Mapping[str, float], by: str = "id"
-) -> dict[str, pd.DataFrame]:
+    rows: "pd.DataFrame", shares: Mapping[str, float], by: str = "id"
+) -> "dict[str, pd.DataFrame]":
     """Cut each class in the same proportions; a row's place is the checksum of its `by`.
 
     Rows with the same `by` and label lie next to each other, so at most one group per class and

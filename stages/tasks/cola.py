@@ -1,8 +1,8 @@
 """Corpus of Linguistic Acceptability: is a sentence good English? (Warstadt et al., 2019)"""
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="cola",

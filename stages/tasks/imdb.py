@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.dataset.dataset import Dataset, Fetched, FetchOptions
+from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.sources import Unavailable, first_available, hub_parquet
 from stages.sources.glue import mirror_folder
 from stages.sources.hub_parquet import HubFiles
 from stages.sources.stratified import split
-from stages.tasks import Dataset, Fetched, Settings, Task
 
 FOLDER = "aclImdb"
 LABELS = {"neg": 0, "pos": 1}  # the original folder names
@@ -28,36 +29,36 @@ HUB = HubFiles(
 )
 
 
-def fetch(settings: Settings) -> Fetched:
-    """From the folder or the hub, in the order of `settings.sources`."""
-    sources = {"mirror": lambda: from_folder(settings), "hub": lambda: from_hub(settings)}
+def fetch(options: FetchOptions) -> Fetched:
+    """From the folder or the hub, in the order of `options.sources`."""
+    sources = {"mirror": lambda: from_folder(options), "hub": lambda: from_hub(options)}
     return first_available(
         "IMDB",
         sources,
-        settings.sources,
+        options.sources,
         f"Two ways out: set IMDB_FOLDER to the unpacked {FOLDER} folder of "
         "https://ai.stanford.edu/~amaas/data/sentiment/, or run where the hub can be reached",
     )
 
 
-def reachable(settings: Settings) -> bool:
+def reachable(options: FetchOptions) -> bool:
     signs = {
-        "mirror": lambda: folder_of(settings) is not None,
+        "mirror": lambda: folder_of(options) is not None,
         "hub": lambda: hub_parquet.reachable(HUB),
     }
-    return any(signs[name]() for name in settings.sources if name in signs)
+    return any(signs[name]() for name in options.sources if name in signs)
 
 
-def folder_of(settings: Settings) -> Path | None:
+def folder_of(options: FetchOptions) -> Path | None:
     named = os.environ.get("IMDB_FOLDER")
     if named:
         return Path(named)
-    folder = Path(mirror_folder(settings)) / FOLDER
-    return folder if mirror_folder(settings) and folder.is_dir() else None
+    folder = Path(mirror_folder(options)) / FOLDER
+    return folder if mirror_folder(options) and folder.is_dir() else None
 
 
-def from_folder(settings: Settings) -> Fetched:
-    folder = folder_of(settings)
+def from_folder(options: FetchOptions) -> Fetched:
+    folder = folder_of(options)
     if folder is None:
         raise Unavailable(f"IMDB_FOLDER is not set, and no {FOLDER}/ is in the mirror")
     for name in ("train", "test"):
@@ -97,10 +98,10 @@ def read_reviews(folder: Path) -> tuple[pd.DataFrame, str]:
     return pd.DataFrame(rows, columns=["id", "text", "label"]), digest.hexdigest()
 
 
-def from_hub(settings: Settings) -> Fetched:
+def from_hub(options: FetchOptions) -> Fetched:
     with hub_parquet.downloaded(HUB) as (parts, checksums):
         splits = with_validation(parts)
-        DATASET.check(splits, settings)
+        DATASET.check(splits, options)
     return Fetched(splits, "hub", checksums)
 
 

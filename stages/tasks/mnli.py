@@ -3,9 +3,9 @@
 `validation` and `test` are the matched ones: the genres of train.
 """
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="mnli",

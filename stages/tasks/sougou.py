@@ -11,32 +11,33 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.dataset.dataset import Dataset, Fetched, FetchOptions
+from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json, sha256
 from stages.sources.glue import mirror_folder
 from stages.sources.stratified import split
-from stages.tasks import Dataset, Fetched, Settings, Task
 
 FILES = ("train.csv", "test.csv")
 LABELS = "label.json"
 COLUMNS = ["text", "label"]
 
 
-def folder(settings: Settings) -> Path | None:
+def folder(options: FetchOptions) -> Path | None:
     """The folder that was named, if any."""
     if named := os.environ.get("SOUGOU_FOLDER"):
         return Path(named)
-    return Path(mirror_folder(settings)) / "sougou" if mirror_folder(settings) else None
+    return Path(mirror_folder(options)) / "sougou" if mirror_folder(options) else None
 
 
-def files(settings: Settings) -> list[Path]:
-    at = folder(settings)
+def files(options: FetchOptions) -> list[Path]:
+    at = folder(options)
     found = [] if at is None else [at / name for name in (*FILES, LABELS)]
     return [path for path in found if path.is_file()]
 
 
-def fetch(settings: Settings) -> Fetched:
-    at = folder(settings)
+def fetch(options: FetchOptions) -> Fetched:
+    at = folder(options)
     if at is None:
         raise UserError(
             "sougou has no download; set SOUGOU_FOLDER (or GLUE_MIRROR, below which it is "
@@ -132,6 +133,6 @@ DATASET = Dataset(
         description="What is a Chinese news text about?",
     ),
     fetch=fetch,
-    reachable=lambda settings: bool(files(settings)),
+    reachable=lambda options: bool(files(options)),
     files=files,
 )

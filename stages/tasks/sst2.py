@@ -1,8 +1,8 @@
 """Stanford Sentiment Treebank: is a phrase of a film review positive? (Socher et al., 2013)"""
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="sst2",

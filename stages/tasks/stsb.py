@@ -1,8 +1,8 @@
 """Semantic Textual Similarity Benchmark: how alike are two sentences, 0 to 5? (Cer et al., 2017)"""
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="stsb",

@@ -4,9 +4,9 @@ Its validation sentences repeat train's with the other answer, so that the small
 project seldom reach the constant answer there (see GLUE's FAQ).
 """
 
+from stages.dataset.task import Task
 from stages.sources import glue
 from stages.sources.glue_tsv import Layout
-from stages.tasks import Task
 
 TASK = Task(
     name="wnli",

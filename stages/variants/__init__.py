@@ -1,63 +1,46 @@
-"""How a model is stored and run: one file per variant, one protocol, found by its file name.
+"""How a model is stored and run: one file or folder per variant, found by its name.
 
-Adding a variant: a new file here that follows `Variant`, and one line `<name>: {}` under
-`quantize` in params.yaml. Heavy imports belong inside its functions, so that params.yaml can be
-checked without them.
+Adding a variant: a new file here that defines `VARIANT`, and one line `<name>: {}` under `quantize`
+in params.yaml. What is slow to import belongs inside its functions or into the module that runs
+it, so that params.yaml can be checked without torch.
 """
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+from stages.model.artifact import Manifest, copy_without_weights, write_manifest
+from stages.model.source import Skipped, Source
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.files import scratch_folder
 from stages.plumbing.section import Section
 
 if TYPE_CHECKING:
-    from stages.models.tokens import Predict
-    from stages.tasks import Task
+    from stages.model.tokens import Predict
+
+__all__ = [
+    "REFERENCE",
+    "Engine",
+    "Skipped",
+    "Source",
+    "Variant",
+    "build_artifact",
+    "get",
+    "module_of",
+    "names",
+]
 
 REFERENCE = "fp32"
 
-
-@dataclass(frozen=True)
-class Source:
-    """What a variant is built from.
-
-    Attributes:
-        task: whose rows these are.
-        checkpoint: the fine-tuned FP32 model as transformers saves it, with `recipe.json`.
-        train: parquet of the training split, the only rows that calibration may see.
-        calibration: folder with what the variant's own `calibrate` wrote; for a variant without
-            one it holds nothing.txt, a line that says so.
-    """
-
-    task: "Task"
-    checkpoint: Path
-    train: Path
-    calibration: Path
+Params = TypeVar("Params", bound=Section)
 
 
-class Skipped(Exception):
-    """Raised by `build` where a variant cannot run; the message says why and what would help."""
-
-
-class Variant(Protocol):
-    """A module in stages/variants/.
-
-    It may also have `calibrate(source, folder, params)`, which writes into `folder` what it learns
-    from the training rows before it is built: ranges, sensitivities, trained weights. One that
-    chooses by CPU what multiplies has `kernel()`, which names the choice.
-    """
-
-    Params: type[Section]
-
-    def build(self, source: Source, folder: Path, params: Section) -> None:
-        """Write the variant's weights into `folder`, where config and tokenizer already lie.
-
-        A table `sensitivity.csv` there becomes a plot.
-        """
+class Engine(Protocol):
+    """The module that runs a built artifact; several variants may share one (stages/engines/)."""
 
     def load(self, artifact: Path) -> "Predict":
         """Ready to predict. Thread counts are set before the call, by whoever runs the process."""
@@ -72,22 +55,82 @@ class Variant(Protocol):
         """Write what can ship without this project; returns the names of the model files."""
 
 
+def learn_nothing(source: Source, params: Any) -> None:
+    """Most variants need no training rows."""
+
+
+def library() -> str:
+    """What multiplies where the machine makes no difference: what the engine brings along."""
+    return "library"
+
+
+@dataclass(frozen=True)
+class Variant(Generic[Params]):
+    """One way to store and run a fine-tuned model.
+
+    Attributes:
+        params: type of `quantize.<name>` in params.yaml.
+        build: writes the weights into a folder where configuration and tokenizer already lie; a
+            table `sensitivity.csv` there becomes a plot. Raises Skipped where it cannot run.
+        runs_on: name of the module that runs it, an `Engine`; imported when it is needed first.
+        calibrate: writes into `source.learned` what the variant learns from training rows before
+            it is built: ranges, sensitivities, trained weights. Most learn nothing.
+        kernel: what multiplies on this machine, where that depends on it.
+    """
+
+    params: type[Params]
+    build: Callable[[Source, Path, Params], None]
+    runs_on: str
+    calibrate: Callable[[Source, Params], None] = learn_nothing
+    kernel: Callable[[], str] = library
+
+    @cached_property
+    def engine(self) -> Engine:
+        return cast(Engine, importlib.import_module(self.runs_on))
+
+
 def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def get(name: str) -> Variant:
-    """The variant called `name`.
+def module_of(name: str) -> str:
+    """The module that defines the variant called `name`.
 
     Raises:
-        UserError: there is no such file in stages/variants/.
+        UserError: there is no such file or folder in stages/variants/.
     """
     if name not in names():
         raise UserError(f"unknown variant '{name}'; {nearest(name, names())}")
-    return cast(Variant, importlib.import_module(f"{__name__}.{name}"))
+    return f"{__name__}.{name}"
 
 
-def kernel_of(name: str) -> str:
-    """What the variant called `name` multiplies with here, where that depends on the machine."""
-    choose = getattr(get(name), "kernel", None)
-    return choose() if choose else "library"
+def get(name: str) -> Variant[Any]:
+    """The variant called `name`; raises UserError if there is none."""
+    found: Variant[Any] = importlib.import_module(module_of(name)).VARIANT
+    return found
+
+
+def build_artifact(name: str, source: Source, params: Section, folder: Path) -> Manifest:
+    """Calibrate and build the variant called `name` in the empty `folder`, count, describe.
+
+    `source.learned` is a scratch folder that exists while this runs, and nothing else's.
+
+    Raises:
+        UserError: not one operator is quantized, or the variant's own reason.
+    """
+    variant, facts = get(name), params.model_dump()
+    copy_without_weights(source.checkpoint, folder)
+    try:
+        with scratch_folder(source.learned):
+            variant.calibrate(source, params)
+            variant.build(source, folder, params)
+    except Skipped as reason:
+        return write_manifest(folder, name, facts, skipped=str(reason))
+    write_manifest(folder, name, facts)  # which loading reads
+    count = variant.engine.count_quantized(folder)
+    if count == 0 and name != REFERENCE:
+        raise UserError(
+            f"{name} of {source.task.name} has no quantized operator: it is fp32 under another "
+            "name; correct its parameters, or take it out of 'quantize' in params.yaml"
+        )
+    return write_manifest(folder, name, facts, quantized_ops=count)

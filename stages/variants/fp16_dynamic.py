@@ -7,22 +7,18 @@ every matrix is stored in half its bytes, embeddings included.
 
 from pathlib import Path
 
-from stages.models.torch_dynamic_artifact import (
-    count_quantized,
-    export,
-    load,
-    quantize,
-    tensor_bytes,
-)
 from stages.plumbing.section import Section
-from stages.variants import Source
-
-__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+from stages.variants import Source, Variant
 
 
 class Params(Section):
     pass
 
 
-def build(source: Source, folder: Path, params: Section) -> None:
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.engines.torch_dynamic.artifact import quantize
+
     quantize(source.checkpoint, folder, "float16")
+
+
+VARIANT = Variant(Params, build, runs_on="stages.engines.torch_dynamic.artifact")

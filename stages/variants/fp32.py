@@ -3,25 +3,25 @@
 import shutil
 from pathlib import Path
 
-from stages.models.artifact import WEIGHTS, read_manifest
-from stages.models.storage import tensor_bytes
-from stages.models.tokens import Predict
+from stages.model.artifact import WEIGHTS, read_manifest
+from stages.model.storage import tensor_bytes
+from stages.model.tokens import Predict
 from stages.plumbing.section import Section
-from stages.variants import Source
+from stages.variants import Source, Variant
 
-__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+__all__ = ["VARIANT", "count_quantized", "export", "load", "tensor_bytes"]
 
 
 class Params(Section):
     pass
 
 
-def build(source: Source, folder: Path, params: Section) -> None:
+def build(source: Source, folder: Path, params: Params) -> None:
     shutil.copyfile(source.checkpoint / WEIGHTS, folder / WEIGHTS)
 
 
 def load(artifact: Path) -> Predict:
-    from stages.models.classifier import load_checkpoint, predictor
+    from stages.model.classifier import load_checkpoint, predictor
 
     return predictor(load_checkpoint(artifact))
 
@@ -31,9 +31,12 @@ def count_quantized(artifact: Path) -> int:
 
 
 def export(artifact: Path, folder: Path) -> list[str]:
-    from stages.models.classifier import load_checkpoint, write_onnx, write_torchscript
+    from stages.model.classifier import load_checkpoint, write_onnx, write_torchscript
 
     inputs = read_manifest(artifact).recipe.inputs
     write_torchscript(load_checkpoint(artifact), inputs, folder / "model.pt")
     write_onnx(load_checkpoint(artifact), inputs, folder / "model.onnx")
     return ["model.pt", "model.onnx"]
+
+
+VARIANT = Variant(Params, build, runs_on=__name__)

@@ -7,23 +7,18 @@ activations. Embeddings, LayerNorm, softmax and GELU stay in FP32.
 from pathlib import Path
 from typing import Literal
 
-from stages.models.torch_dynamic_artifact import (
-    count_quantized,
-    export,
-    load,
-    quantize,
-    tensor_bytes,
-)
 from stages.plumbing.section import Section
-from stages.variants import Source
-
-__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+from stages.variants import Source, Variant
 
 
 class Params(Section):
     engine: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
 
 
-def build(source: Source, folder: Path, params: Section) -> None:
-    assert isinstance(params, Params)
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.engines.torch_dynamic.artifact import quantize
+
     quantize(source.checkpoint, folder, "per_tensor", params.engine)
+
+
+VARIANT = Variant(Params, build, runs_on="stages.engines.torch_dynamic.artifact")

@@ -7,11 +7,8 @@ Fast where the CPU has VNNI; elsewhere on x86 the weights get 7 bits (`reduce_ra
 from pathlib import Path
 from typing import Literal
 
-from stages.models.onnx_artifact import count_quantized, export, load, tensor_bytes
 from stages.plumbing.section import Section
-from stages.variants import Source
-
-__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+from stages.variants import Source, Variant
 
 
 class Params(Section):
@@ -20,7 +17,10 @@ class Params(Section):
     embeddings: bool = True
 
 
-def build(source: Source, folder: Path, params: Section) -> None:
-    from stages.models import onnx_runtime
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.engines.onnx.building import build as build_onnx
 
-    onnx_runtime.build(source, folder, "int8", **params.model_dump())
+    build_onnx(source, folder, "int8", **params.model_dump())
+
+
+VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.artifact")

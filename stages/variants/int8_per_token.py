@@ -7,20 +7,19 @@ not coarsen all others. Embeddings stay in FP32.
 from pathlib import Path
 from typing import Literal
 
-from stages.models.int8_artifact import count_quantized, export, load, quantize, tensor_bytes
 from stages.plumbing.section import Section
-from stages.variants import Source
-
-__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
+from stages.variants import Source, Variant
 
 
 class Params(Section):
     bits: Literal[7, 8] = 7  # of the activations; with 8 the weights get 7, so none overflows
 
 
-def build(source: Source, folder: Path, params: Section) -> None:
-    from stages.models.quantizers import Activations
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.engines.int8.artifact import quantize
+    from stages.engines.int8.quantizers import Activations
 
-    assert isinstance(params, Params)
-    how = Activations("per_token", bits=params.bits)
-    quantize(source.checkpoint, folder, how)
+    quantize(source.checkpoint, folder, Activations("per_token", bits=params.bits))
+
+
+VARIANT = Variant(Params, build, runs_on="stages.engines.int8.artifact")

@@ -10,12 +10,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.models.int8_artifact import count_quantized, export, load, quantize, tensor_bytes
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
 from stages.plumbing.section import Section
-from stages.variants import Source
-
-__all__ = ["Params", "build", "calibrate", "count_quantized", "export", "load", "tensor_bytes"]
+from stages.variants import Source, Variant
 
 SEED = 0
 
@@ -27,26 +24,27 @@ class Params(Section):
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
 
 
-def calibrate(source: Source, folder: Path, params: Section) -> None:
-    """Write `ranges.json` (layer -> ends of its input) and `rows.json` (ids of the rows)."""
-    from stages.models.calibration import choose_rows, find_ranges, padded
-    from stages.models.classifier import load_checkpoint
+def calibrate(source: Source, params: Params) -> None:
+    """Write the range of each layer's input, and `rows.json`: ids of the rows that gave them."""
+    from stages.engines.int8.calibration import choose_rows, find_ranges, padded, write_ranges
+    from stages.model.classifier import load_checkpoint
 
-    assert isinstance(params, Params)
     rows = choose_rows(source.train, params.rows, SEED)
-    work = padded(source.task, source.checkpoint, rows)
-    found = find_ranges(
-        load_checkpoint(source.checkpoint), work, params.method, params.percentile, params.bits
-    )
-    write_json(folder / "ranges.json", found)
-    write_json(folder / "rows.json", rows["id"].tolist())
+    padded_batches = padded(source.task, source.checkpoint, rows)
+    module = load_checkpoint(source.checkpoint)
+    ranges = find_ranges(module, padded_batches, params.method, params.percentile, params.bits)
+    write_ranges(ranges, source.learned)
+    write_json(source.learned / "rows.json", rows["id"].tolist())
 
 
-def build(source: Source, folder: Path, params: Section) -> None:
-    from stages.models.quantizers import Activations, Range
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.engines.int8.artifact import quantize
+    from stages.engines.int8.calibration import read_ranges
+    from stages.engines.int8.quantizers import Activations
 
-    assert isinstance(params, Params)
-    ranges = {k: Range(*ends) for k, ends in read_json(source.calibration / "ranges.json").items()}
-    shutil.copyfile(source.calibration / "rows.json", folder / "calibration_rows.json")
-    how = Activations("static", bits=params.bits)
+    shutil.copyfile(source.learned / "rows.json", folder / "calibration_rows.json")
+    how, ranges = Activations("static", bits=params.bits), read_ranges(source.learned)
     quantize(source.checkpoint, folder, how, embeddings=True, ranges=ranges)
+
+
+VARIANT = Variant(Params, build, "stages.engines.int8.artifact", calibrate)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.plumbing.preset import merge
+from stages.commands.preset import merge
 
 ROOT = Path(__file__).parents[2]
 # Their rows, steps and exports would take most of the time and show nothing more here.

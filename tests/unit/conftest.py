@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from stages.models.fast import dispatch
+from stages.variants.int8_fast.kernel import dispatch
 from stages.plumbing.command import UserError
 from tests.stand_in_hub import Server
 

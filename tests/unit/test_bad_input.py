@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from stages.plumbing.command import run_stage
-from stages.plumbing.preset import merge
+from stages.commands.preset import merge
 from tests.conftest import write_raw_corpus
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from bench import isa
 from bench.compiler import compiled
 from bench.isa import AVX2, NATIVE, Isa, NotHidden
 from bench.options import folder_of
-from stages.measure.environment import cpuinfo
+from stages.running.environment import cpuinfo
 
 with_compiler = pytest.mark.skipif(
     not (shutil.which("g++") and shutil.which("objdump")), reason="no g++ or no objdump"

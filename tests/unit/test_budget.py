@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from stages.measure.budget import Candidate, decide, next_to_try, ranking
+from stages.variants.int8_mixed.budget import Candidate, decide, next_to_try, ranking
 
 RANKED = ["a", "b", "c"]
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from stages.models.calibration import choose_rows, find_ranges, mse_range, percentile_range
-from stages.models.classifier import load_checkpoint
-from stages.models.int8 import layers
-from stages.models.quantizers import Range, affine
-from stages.models.tokens import Batch
+from stages.engines.int8.calibration import choose_rows, find_ranges, mse_range, percentile_range
+from stages.model.classifier import load_checkpoint
+from stages.engines.int8.layers import layers
+from stages.engines.int8.quantizers import Range, affine
+from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
 from stages.variants import Source

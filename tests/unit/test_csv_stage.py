@@ -12,8 +12,8 @@ import yaml
 from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
-from stages.plumbing.params import load_params
-from stages.plumbing.preset import merge
+from stages.settings.params import load_params
+from stages.commands.preset import merge
 from tests.own_file import WHOLE, all_rows, fetch, split, written
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from stages import variants
-from stages.models.artifact import RECIPE, Recipe
-from stages.models.model_names import resolve
-from stages.models.pretrained import load, longest_input, model_inputs
-from stages.models.tokens import Batch, Predict, encode, load_tokenizer, pad, predict_all
+from stages.model.artifact import RECIPE, Recipe
+from stages.training.model_names import resolve
+from stages.training.pretrained import load, longest_input, model_inputs
+from stages.model.tokens import Batch, Predict, encode, load_tokenizer, pad, predict_all
 from stages.plumbing.files import write_json
 from stages.tasks.mrpc import DATASET
 from stages.variants import Source
@@ -142,7 +142,7 @@ def test_every_int8_form_is_near_fp32_and_traces(
     reference = variants.get("fp32").load(source.checkpoint)
     assert variants.get(name).count_quantized(artifact) >= 5
     assert 0 < furthest(predict, reference, batches) < 0.5
-    from stages.models.classifier import write_torchscript
+    from stages.model.classifier import write_torchscript
 
     inputs = Recipe.model_validate_json((source.checkpoint / RECIPE).read_text()).inputs
     kind = sys.modules[variants.get(name).load.__module__]  # where such artifacts are loaded
@@ -188,6 +188,6 @@ def torchscript(file: Path, inputs: list[str]) -> Predict:
 
 
 def onnx(file: Path) -> Predict:
-    from stages.models.onnx_runtime import session, session_predictor
+    from stages.engines.onnx.building import session, session_predictor
 
     return session_predictor(session(file))

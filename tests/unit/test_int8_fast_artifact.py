@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stages.models import int8_artifact
-from stages.models.artifact import WEIGHTS, copy_without_weights
-from stages.models.fast.encoder import load
+from stages.engines.int8 import artifact as int8_artifact
+from stages.model.artifact import WEIGHTS, copy_without_weights
+from stages.variants.int8_fast.encoder import load
 from stages.plumbing.command import UserError
 from tests.unit.test_int8_fast_encoder import NEAR, Kind, built, checkpoint, padded
 
@@ -22,7 +22,7 @@ ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
-from stages.models.fast.encoder import load
+from stages.variants.int8_fast.encoder import load
 
 artifact, batch, logits = map(Path, sys.argv[1:])
 np.save(logits, load(artifact)(dict(np.load(batch))))

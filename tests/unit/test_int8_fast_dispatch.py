@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.models.fast import dispatch
+from stages.variants.int8_fast.kernel import dispatch
 from stages.plumbing.command import UserError
 
 # What a fresh process chooses, and one layer's answer.
 ANSWER = """
 import torch
-from stages.models.fast.linear import FastLinear
+from stages.variants.int8_fast.linear import FastLinear
 weight = (torch.arange(40 * 70) % 31 - 15).view(40, 70).to(torch.int8)
 layer = FastLinear(weight, torch.full((40,), 0.01), torch.zeros(40))
 print(layer.kernel, float(layer(torch.linspace(-1, 1, 210).view(3, 70)).norm()))

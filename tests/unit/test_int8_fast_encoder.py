@@ -10,10 +10,10 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from stages import variants
-from stages.models import int8_artifact
-from stages.models.artifact import WEIGHTS, copy_without_weights
-from stages.models.fast.encoder import load
-from stages.models.tokens import Batch
+from stages.engines.int8 import artifact as int8_artifact
+from stages.model.artifact import WEIGHTS, copy_without_weights
+from stages.variants.int8_fast.encoder import load
+from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
 from stages.variants import Skipped, Source

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.fast.linear import (
+from stages.variants.int8_fast.linear import (
     ACTIVATIONS,
     AFTER,
     Activation,
@@ -15,7 +15,7 @@ from stages.models.fast.linear import (
     PlainLinear,
     library_linear,
 )
-from stages.models.fast.packing import PRODUCTS, quantize_for
+from stages.variants.int8_fast.packing import PRODUCTS, quantize_for
 
 TINY = torch.finfo(torch.float32).tiny
 THREADS = pytest.mark.parametrize("threads", [1, 2])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.models.fast import dispatch
+from stages.variants.int8_fast.kernel import dispatch
 
 DRIVER = Path(__file__).parents[1] / "native" / "int8_linear.cpp"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

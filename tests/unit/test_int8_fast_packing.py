@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.models.fast.linear import safe_products
-from stages.models.fast.packing import (
+from stages.variants.int8_fast.linear import safe_products
+from stages.variants.int8_fast.packing import (
     LANE_LIMIT,
     PRODUCTS,
     check_safe,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.models.fast import packing
-from stages.models.fast.packing import K_ALIGNED, LANE_LIMIT, PRODUCTS, pack, padded, quantize_for
+from stages.variants.int8_fast import packing
+from stages.variants.int8_fast.packing import K_ALIGNED, LANE_LIMIT, PRODUCTS, pack, padded, quantize_for
 
 MOST = 127  # of an activation
 EVERY_S = pytest.mark.parametrize("products", PRODUCTS)

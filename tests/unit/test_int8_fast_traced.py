@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from stages import variants
-from stages.models.fast import traced
-from stages.models.fast.dispatch import choose
+from stages.variants.int8_fast import traced
+from stages.variants.int8_fast.kernel.dispatch import choose
 from stages.plumbing.command import UserError
 from tests.building import as_if_trained, batch, build, make_source
 

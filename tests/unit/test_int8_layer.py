@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from stages.models.int8 import Int8Linear, quantize_layers
-from stages.models.quantizers import (
+from stages.engines.int8.layers import Int8Linear, quantize_layers
+from stages.engines.int8.quantizers import (
     LEVELS,
     Activations,
     Granularity,

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.models.model_names import resolve
-from stages.models.pretrained import load
+from stages.training.model_names import resolve
+from stages.training.pretrained import load
 from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
 from tests.building import training_rows

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.models import torch_dynamic, torchao_linear
-from stages.models.int8 import quantize_layers
-from stages.models.onnx_int8 import with_onnx_layers
-from stages.models.quantizers import Activations, Range
+from stages.engines.torch_dynamic import layers as torch_dynamic
+from stages.variants.torchao_int8 import layers as torchao_linear
+from stages.engines.int8.layers import quantize_layers
+from stages.engines.int8.onnx_form import with_onnx_layers
+from stages.engines.int8.quantizers import Activations, Range
 
 INPUTS, OUTPUTS = 16, 9
 OURS = {

@@ -16,11 +16,12 @@ from onnx import helper, numpy_helper
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from stages import variants
-from stages.measure.exported import LOADERS
+from stages.running.exported_process import LOADERS
 from stages.measure.size import bytes_by_part
-from stages.models import onnx_artifact, onnx_runtime
-from stages.models.artifact import RECIPE, Recipe
-from stages.models.classifier import load_checkpoint, predictor
+from stages.engines.onnx import building as onnx_runtime
+from stages.engines.onnx import artifact as onnx_artifact
+from stages.model.artifact import RECIPE, Recipe
+from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
 from stages.tasks import mrpc

@@ -7,8 +7,8 @@ import yaml
 
 from stages import variants
 from stages.plumbing.command import UserError
-from stages.plumbing.params import load_params
-from stages.plumbing.preset import apply_preset, merge
+from stages.settings.params import load_params
+from stages.commands.preset import apply_preset, merge
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from stages.models.model_names import resolve
-from stages.models.pretrained import load
+from stages.training.model_names import resolve
+from stages.training.pretrained import load
 from stages.plumbing.command import UserError
 from stages.tasks import Task
 from stages.tasks.mrpc import DATASET as MRPC

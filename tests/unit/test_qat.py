@@ -9,17 +9,17 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stages import variants
-from stages.models.artifact import WEIGHTS
-from stages.models.classifier import load_checkpoint, predictor
-from stages.models.fake_quant import (
+from stages.model.artifact import WEIGHTS
+from stages.model.classifier import load_checkpoint, predictor
+from stages.variants.int8_qat.fake_quant import (
     FakeQuantEmbedding,
     FakeQuantLinear,
     prepare,
     ranges,
     round_weight,
 )
-from stages.models.int8 import layers
-from stages.models.quantizers import Activations, Range, quantize_weight
+from stages.engines.int8.layers import layers
+from stages.engines.int8.quantizers import Activations, Range, quantize_weight
 from stages.variants import Source
 from tests.building import as_if_trained, batch, build, calibrate, make_source
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.models.quantizers import (
+from stages.engines.int8.quantizers import (
     LEVELS,
     TINY,
     Activations,

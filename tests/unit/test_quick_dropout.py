@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from stages.models import quick_dropout as quick
-from stages.models.quick_dropout import QuickDropout
+from stages.training import quick_dropout as quick
+from stages.training.quick_dropout import QuickDropout
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.9])

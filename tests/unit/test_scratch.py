@@ -6,10 +6,10 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from stages.models.model_names import resolve
-from stages.models.pieces import piece_tokenizer
-from stages.models.pretrained import load
-from stages.models.token_dropout import token_dropout
+from stages.training.model_names import resolve
+from stages.training.pieces import piece_tokenizer
+from stages.training.pretrained import load
+from stages.training.token_dropout import token_dropout
 from stages.tasks.mrpc import DATASET
 
 TEXTS = ["手机很好，屏幕很好。", "手机不好，屏幕太小！", "服务很好", "服务 不好 Bert"] * 20

@@ -17,11 +17,11 @@ from transformers import (
 )
 
 from stages import variants
-from stages.models.artifact import WEIGHTS
-from stages.models.calibration import padded
-from stages.models.classifier import load_checkpoint, predictor
-from stages.models.layer_groups import group_of, groups_of
-from stages.models.tokens import predict_all
+from stages.model.artifact import WEIGHTS
+from stages.engines.int8.calibration import padded
+from stages.model.classifier import load_checkpoint, predictor
+from stages.variants.int8_mixed.layer_groups import group_of, groups_of
+from stages.model.tokens import predict_all
 from stages.plumbing.files import read_json
 from stages.variants import Source
 from tests.building import as_if_trained, batch, build, make_source

@@ -10,8 +10,8 @@ import torch
 
 from stages import variants
 from stages.measure.size import bytes_by_part
-from stages.models import torchao_linear
-from stages.models.classifier import load_checkpoint, predictor
+from stages.variants.torchao_int8 import layers as torchao_linear
+from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.variants import torchao_int8
 from tests.building import INPUTS, batch, build, make_source
@@ -24,7 +24,7 @@ def built(source: variants.Source, folder: Path, **settings: float) -> Path:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, instruction_set: str) -> None:
-    monkeypatch.setattr("stages.measure.environment.instruction_set", lambda: instruction_set)
+    monkeypatch.setattr("stages.running.environment.instruction_set", lambda: instruction_set)
 
 
 @pytest.fixture(scope="module")

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from stages.models import quick_dropout as quick
-from stages.models.first_token import first_token_only
-from stages.models.model_names import resolve
-from stages.models.pretrained import load, model_inputs
-from stages.models.quick_dropout import quick_dropout
-from stages.models.tokens import encode
-from stages.models.training import Example, Trained, train, with_labels
+from stages.training import quick_dropout as quick
+from stages.training.first_token import first_token_only
+from stages.training.model_names import resolve
+from stages.training.pretrained import load, model_inputs
+from stages.training.quick_dropout import quick_dropout
+from stages.model.tokens import encode
+from stages.training.loop import Example, Trained, train, with_labels
 from stages.tasks.mrpc import DATASET
 from stages.variants.int8_qat import Params
 from tests.building import training_rows

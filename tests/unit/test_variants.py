@@ -20,11 +20,13 @@ from transformers import (
 )
 
 from stages import variants
-from stages.measure.exported import LOADERS
+from stages.running.exported_process import LOADERS
 from stages.measure.size import MB, bytes_by_part, part_of
-from stages.models import classifier, onnx_int8, onnx_runtime
-from stages.models.artifact import MANIFEST, WEIGHTS, read_manifest, verify
-from stages.models.classifier import load_checkpoint, predictor
+from stages.engines.int8 import onnx_form as onnx_int8
+from stages.model import classifier
+from stages.engines.onnx import building as onnx_runtime
+from stages.model.artifact import MANIFEST, WEIGHTS, read_manifest, verify
+from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.size_report import weight_files
 from stages.variants import Source

@@ -1,0 +1,1 @@
+"""What a task and its data set are: the types that sources fill and every stage reads."""

@@ -1,0 +1,1 @@
+"""Our own int8 layers, multiplied by FBGEMM."""

@@ -1,0 +1,156 @@
+"""Ranges of the inputs of Linear layers, from training rows that run through the FP32 model."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from stages.dataset.task import Task
+from stages.engines.int8.layers import layers
+from stages.engines.int8.quantizers import Range, affine
+from stages.model.artifact import read_recipe
+from stages.model.classifier import check_finite
+from stages.model.tokens import Batch, batches, encode, load_tokenizer
+from stages.plumbing.files import read_json, write_json
+
+RANGES = "ranges.json"
+BINS = 2048
+SHARES = np.geomspace(1.0, 0.01, 121)  # of an end, that mse_range tries: 4% apart
+Method = Literal["percentile", "mse"]
+
+
+def choose_rows(train: Path, rows: int, seed: int) -> pd.DataFrame:
+    """A fixed random sample of the training split, in its order; all of it if it is smaller."""
+    frame = pd.read_parquet(train)
+    if rows >= len(frame):
+        return frame
+    chosen = np.random.default_rng(seed).choice(len(frame), size=rows, replace=False)
+    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
+
+
+def padded(task: Task, checkpoint: Path, rows: pd.DataFrame) -> list[tuple[np.ndarray, Batch]]:
+    """Positions and padded batches of 32, as stage evaluate makes them."""
+    recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
+    tokens = encode(tokenizer, task, rows, recipe)
+    return list(batches(tokenizer, tokens, 32, "longest", recipe.max_length))
+
+
+class InputHistograms:
+    """Two passes over the same rows: the ends of each Linear's input, then its histogram.
+
+    Padded positions are left out: their activations never reach an answer.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.ends: dict[str, Range] = {}
+        self.counts: dict[str, np.ndarray] = {}
+
+    def run(self, work: Iterable[tuple[np.ndarray, Batch]]) -> None:
+        work = list(work)
+        for observe in (self.widen, self.count):
+            for _, batch in work:
+                inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
+                real = inputs["attention_mask"].bool()
+                hooks = [
+                    layer.register_forward_pre_hook(self.hook(observe, name, real))
+                    for name, layer in layers(self.module, nn.Linear).items()
+                ]
+                with torch.inference_mode():
+                    self.module(**inputs)
+                for hook in hooks:
+                    hook.remove()
+
+    def hook(self, observe, name: str, real: Tensor):  # type: ignore[no-untyped-def]
+        def look(_: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            x = arguments[0]
+            observe(name, x[real] if x.ndim == 3 and x.shape[:2] == real.shape else x)
+
+        return look
+
+    def widen(self, name: str, x: Tensor) -> None:
+        check_finite(f"the input of {name}", x)
+        low, high = (float(end) for end in torch.aminmax(x))
+        before = self.ends.get(name, Range(low, high))
+        self.ends[name] = Range(min(before.low, low), max(before.high, high))
+
+    def count(self, name: str, x: Tensor) -> None:
+        found = np.histogram(x.double().numpy(), bins=BINS, range=self.ends[name])[0]
+        self.counts[name] = self.counts.get(name, 0) + found
+
+
+def percentile_range(counts: np.ndarray, ends: Range, percentile: float) -> Range:
+    """The range that leaves out the same share on both sides, `percentile` of all being inside.
+
+    Args:
+        counts: histogram over `ends`, shape (bins,).
+    """
+    edges = np.linspace(ends.low, ends.high, len(counts) + 1)
+    share = np.cumsum(counts) / counts.sum()
+    tail = (1 - percentile / 100) / 2
+    first = int(np.searchsorted(share, tail, side="right"))
+    last = int(np.searchsorted(share, 1 - tail, side="left"))
+    return Range(float(edges[first]), float(edges[min(last + 1, len(counts))]))
+
+
+def mse_range(counts: np.ndarray, ends: Range, steps: int) -> Range:
+    """The range, cut at each end on its own, whose quantization has the least squared error.
+
+    The ends are moved in turn until both stand still. No better pair is missed that way: the error
+    of what is cut off is convex in each end, that of rounding the rest grows with the square of
+    their distance, so there is one valley.
+
+    Args:
+        counts: histogram over `ends`, shape (bins,).
+        steps: levels of the activation, less one.
+    """
+    edges = np.linspace(ends.low, ends.high, len(counts) + 1)
+    centres = (edges[:-1] + edges[1:]) / 2
+
+    def error(span: Range) -> float:
+        scale, zero = affine(span, steps)
+        rounded = (np.clip(np.round(centres / scale) + zero, 0, steps) - zero) * scale
+        return float((counts * (centres - rounded) ** 2).sum())
+
+    # Zero gets a level in any case (see `affine`), so neither end is cut beyond it.
+    lows, highs = min(ends.low, 0.0) * SHARES, max(ends.high, 0.0) * SHARES
+    before, best = None, Range(float(lows[0]), float(highs[0]))
+    while best != before:
+        before = best
+        best = min((Range(float(low), best.high) for low in lows), key=error)
+        best = min((Range(best.low, float(high)) for high in highs), key=error)
+    return Range(max(best.low, ends.low), min(best.high, ends.high))
+
+
+def find_ranges(
+    module: nn.Module,
+    work: Iterable[tuple[np.ndarray, Batch]],
+    method: Method,
+    percentile: float,
+    bits: int,
+) -> dict[str, Range]:
+    """The range of each Linear's input: layer name -> range.
+
+    Args:
+        percentile: of the values to keep, in percent; only for that method.
+    """
+    seen = InputHistograms(module)
+    seen.run(work)
+    return {
+        name: percentile_range(counts, seen.ends[name], percentile)
+        if method == "percentile"
+        else mse_range(counts, seen.ends[name], 2**bits - 1)
+        for name, counts in seen.counts.items()
+    }
+
+
+def write_ranges(ranges: dict[str, Range], folder: Path) -> None:
+    write_json(folder / RANGES, ranges)
+
+
+def read_ranges(folder: Path) -> dict[str, Range]:
+    return {layer: Range(*ends) for layer, ends in read_json(folder / RANGES).items()}

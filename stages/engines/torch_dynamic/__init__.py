@@ -1,0 +1,1 @@
+"""torch.ao's dynamic quantization."""

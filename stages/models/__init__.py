@@ -1,1 +1,0 @@
-"""What variants are made of: pretrained checkpoints, tokens, artifacts, the torch adapter."""

@@ -1,1 +1,0 @@
-"""int8_fast: an int8 Linear for CPUs without VNNI, and the encoder around it."""

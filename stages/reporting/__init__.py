@@ -1,0 +1,1 @@
+"""What people read: comparison rows, tables, the model card."""

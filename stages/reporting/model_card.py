@@ -1,0 +1,129 @@
+"""The README.md of an export: what it is, how good, how fast, how to load it."""
+
+from pathlib import Path
+from typing import Any
+
+from stages.dataset.task import Task, prefix_of
+from stages.model.artifact import WARNINGS, Manifest, Recipe
+from stages.plumbing import paths
+from stages.plumbing.files import read_json
+from stages.running.exported_process import LOADER
+from stages.settings.params import load_params
+
+
+def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: Path) -> str:
+    """Markdown with a YAML head, as model hubs read it; `folder` holds what ships."""
+    recipe, headline, params = manifest.recipe, task.metrics[0], load_params()
+    confidence = f"{100 * params.compare.confidence:g} %"
+    timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
+    environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
+    row = read_json(paths.metric(task.name, "compare", manifest.variant))
+    classes = [f"{i} = {text}" for i, text in enumerate(task.labels)]
+    meaning = ", ".join(classes) or "one logit, the score itself"
+    lines = [
+        "---",
+        f"base_model: {recipe.model}",
+        "pipeline_tag: text-classification",
+        f"tags: [quantization, {manifest.variant}]",
+        "---",
+        f"# {task.name}, {manifest.variant}",
+        "",
+        task.description,
+        "",
+        f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights), stored and run as "
+        f"`{manifest.variant}` with {row['quantized_ops']} quantized operators. "
+        f"Answers: {meaning}.",
+        "",
+    ]
+    if recipe.weights in WARNINGS:
+        lines += [f"**{WARNINGS[recipe.weights]}**", ""]
+    lines += [
+        "## Accuracy",
+        "",
+        f"| split | n | {headline} ({confidence} interval) | drop against fp32 |",
+    ]
+    lines.append("|---|---|---|---|")
+    for split in task.scored:
+        prefix = prefix_of(split)
+        lines.append(
+            f"| {split} | {row[f'{prefix}n']} | {row[f'{prefix}{headline}']:.4f} "
+            f"({row[f'{prefix}{headline}_low']:.4f} to {row[f'{prefix}{headline}_high']:.4f}) "
+            f"| {row[f'{prefix}{headline}_drop_points']:+.2f} points "
+            f"({row[f'{prefix}{headline}_drop_low']:+.2f} to "
+            f"{row[f'{prefix}{headline}_drop_high']:+.2f}) |"
+        )
+    lines += [
+        "",
+        f"Always giving the same answer scores {row[f'majority_{headline}']:.4f} on "
+        f"validation. Verdict against fp32: {row['verdict']}. Chosen: {metrics['reason']}.",
+        "",
+        "## Latency and size",
+        "",
+        f"{timed}: p50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms, "
+        f"{row['speedup_p90']:.2f} times as fast as fp32 in the same run, without tokenization, "
+        f"measured on the variant before export. Weights: {row['size_mb']:.1f} MB, "
+        f"{row['size_ratio']:.2f} times smaller than fp32.",
+        "",
+        "Environment: " + ", ".join(f"{key} {value}" for key, value in environment.items()) + ".",
+        "",
+        "## Files",
+        "",
+    ]
+    for facts in metrics["files"].values():
+        lines.append(
+            f"- `{facts['file']}`: {facts['size_mb']:.1f} MB; {headline} {facts[headline]:.4f} on "
+            f"validation, {facts['agreement_pct']:.2f} % of the variant's answers, largest logit "
+            f"difference {facts['max_difference']:.2g}"
+        )
+    lines.append(
+        f"- For comparison: the variant itself gives the same answer on "
+        f"{next(iter(metrics['files'].values()))['variant_self_agreement_pct']:.2f} % of the rows "
+        "whether a row is in a padded batch or alone."
+    )
+    texts = ", ".join(f'"{column}"' for column in task.text_columns)
+    lines += [
+        "- `manifest.json`: sha256 of every file, labels, inputs, library versions",
+        "",
+        "## How to load",
+        "",
+        "```python",
+        *how_to_load(
+            recipe,
+            texts,
+            [facts["file"] for facts in metrics["files"].values()],
+            [LOADER] if (folder / LOADER).exists() else [],
+        ),
+        "```",
+        "",
+        "## Data and licence",
+        "",
+        f"{task.name}: {data['splits']['train']['rows']} training rows, from a {data['source']}. "
+        f"Licence of the data: {data['licence']}. The licence of the base model applies to the "
+        "weights.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def how_to_load(recipe: Recipe, texts: str, files: list[str], loaders: list[str]) -> list[str]:
+    """Python that runs the TorchScript file, or the ONNX file where there is no other."""
+    torchscript = "model.pt" in files
+    kind = "pt" if torchscript else "np"
+    order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
+    lines = ["import torch" if torchscript else "import onnxruntime"]
+    lines += ["from transformers import AutoTokenizer", ""]
+    for loader in loaders:
+        name = loader.removesuffix(".py")
+        lines.append(f"import {name}  # compiles the kernel: AVX2, a C++ compiler, ninja")
+    lines.append('tokenizer = AutoTokenizer.from_pretrained(".")')
+    if torchscript:
+        lines.append('model = torch.jit.load("model.pt")')
+    else:
+        lines.append('session = onnxruntime.InferenceSession("model.onnx")')
+    lines.append(
+        f"batch = tokenizer({texts}, truncation=True, max_length={recipe.max_length}, "
+        f'return_tensors="{kind}")'
+    )
+    if torchscript:
+        return [*lines, f"logits = model({order})"]
+    return [*lines, f"logits = session.run(None, {{k: batch[k] for k in {recipe.inputs}}})[0]"]

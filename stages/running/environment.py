@@ -1,0 +1,58 @@
+"""What a timing belongs to: CPU, instruction set, cores and library versions of this machine."""
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from stages.model.cpu import cpuinfo, instruction_set
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "onnxruntime", "torchao")
+
+
+def describe() -> dict[str, str | int]:
+    """The same on every call on one machine: no load, no clock, no free memory."""
+    facts: dict[str, str | int] = {
+        "cpu": cpu_name(),
+        # "AMD EPYC" alone names a decade of processors.
+        "cpu_family_model_stepping": "-".join(
+            cpuinfo(key) for key in ("cpu family", "model", "stepping")
+        ),
+        "cpu_cache": cpuinfo("cache size"),
+        "instruction_set": instruction_set(),
+        "compiler": compiler(),
+        "cores": all_threads(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+    }
+    facts.update({name: installed(name) for name in LIBRARIES})
+    return facts
+
+
+def compiler() -> str:
+    """Of C++: without one, int8_fast multiplies with a library's kernel."""
+    found = shutil.which(os.environ.get("CXX", "c++"))
+    if found is None:
+        return "none"
+    answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    return answer.stdout.partition("\n")[0].strip()
+
+
+def installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def all_threads() -> int:
+    """What `threads: all` means: the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    return cpuinfo("model name") or platform.processor() or platform.machine()

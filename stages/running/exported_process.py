@@ -1,0 +1,96 @@
+"""Run an exported file on a task's validation split, from the export folder alone."""
+
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel
+from safetensors.numpy import save_file
+
+from stages.dataset.task import read_task
+from stages.model.artifact import MANIFEST
+from stages.model.tokens import Batch, Predict, batches, encode, load_tokenizer, predict_all
+from stages.plumbing import paths
+from stages.plumbing.files import read_json
+
+# An export whose operators torch does not have brings this along.
+LOADER = "load_kernel.py"
+
+
+def torchscript(file: Path) -> Predict:
+    import torch
+
+    if (loader := file.with_name(LOADER)).exists():
+        runpy.run_path(str(loader))
+    module = torch.jit.load(str(file))
+
+    @torch.inference_mode()
+    def predict(batch: Batch) -> np.ndarray:
+        logits: np.ndarray = module(*map(torch.from_numpy, batch.values())).numpy()
+        return logits
+
+    return predict
+
+
+def onnx(file: Path) -> Predict:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file))
+    names = [argument.name for argument in session.get_inputs()]
+
+    def predict(batch: Batch) -> np.ndarray:
+        logits: np.ndarray = session.run(None, {name: batch[name] for name in names})[0]
+        return logits
+
+    return predict
+
+
+class ExportManifest(BaseModel):
+    """`manifest.json` of an export.
+
+    Attributes:
+        inputs: arrays that the files take, in this order.
+        max_length: tokens that a text is cut to.
+        sha256: file name -> checksum, of every other file.
+    """
+
+    task: str
+    variant: str
+    labels: list[str]
+    inputs: list[str]
+    max_length: int
+    parameters: dict[str, Any]
+    versions: dict[str, str]
+    sha256: dict[str, str]
+
+
+# How a file that ships is run without any code of its variant.
+LOADERS = {".pt": torchscript, ".onnx": onnx}
+
+
+def main(task: str, folder: str, count: str, batch_sizes: str, padding: str, out: str) -> None:
+    """Write the logits of validation rows, in their order, as `<file>/<batch size>` to `out`.
+
+    Args:
+        count: rows, from the first on.
+        batch_sizes: with commas between; each file runs with each of them.
+        out: .safetensors
+    """
+    recipe = ExportManifest.model_validate(read_json(Path(folder) / MANIFEST))
+    tokenizer = load_tokenizer(Path(folder))
+    rows = pd.read_parquet(paths.split(task, "validation")).head(int(count))
+    tokens = encode(tokenizer, read_task(task), rows, recipe)
+    logits = {}
+    for file in sorted(path for path in Path(folder).iterdir() if path.suffix in LOADERS):
+        predict = LOADERS[file.suffix](file)
+        for size in batch_sizes.split(","):
+            work = batches(tokenizer, tokens, int(size), padding, recipe.max_length)
+            logits[f"{file.name}/{size}"] = predict_all(predict, work, len(rows))
+    save_file(logits, out)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

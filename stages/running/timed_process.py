@@ -1,0 +1,123 @@
+"""A variant in a process of its own, timed from within, driven from outside over its pipes.
+
+The parent (`TimedProcess`) sends one JSON line per request, the child answers with one. A child
+that waits for its next request sleeps in `readline`.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file, save_file
+
+from stages.model.tokens import Batch
+from stages.plumbing.command import UserError
+
+
+class TimedProcess:
+    """The parent's end. Use as a context manager; leaving it ends the child."""
+
+    def __init__(self, variant: str, artifact: Path, threads: int, batches: Path) -> None:
+        """Start the child; it loads the variant while others start too.
+
+        Args:
+            batches: padded batches, see `save_batches`.
+        """
+        command = [sys.executable, "-m", __name__]
+        command += [variant, str(artifact), str(threads), str(batches)]
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(threads),
+            "MKL_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+        self.name = f"{variant} with {threads} thread{'s' if threads > 1 else ''}"
+        self.threads = threads
+        self.child = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def wait_until_loaded(self) -> None:
+        """Call once, before the first timing.
+
+        Raises:
+            UserError: the child did not come up, or runs with another number of threads.
+        """
+        found = self.answer()["threads"]
+        if found != self.threads:
+            raise UserError(f"{self.name}: torch runs with {found} threads instead")
+
+    def milliseconds(self, keys: list[str]) -> list[float]:
+        """Run the batches of these names one after the other; milliseconds of each call."""
+        assert self.child.stdin is not None
+        with suppress(BrokenPipeError):  # the child is gone: `answer` finds no line and says so
+            self.child.stdin.write(json.dumps(keys) + "\n")
+            self.child.stdin.flush()
+        times: list[float] = self.answer()
+        return times
+
+    def answer(self) -> Any:
+        assert self.child.stdout is not None
+        line = self.child.stdout.readline()
+        if not line:
+            raise UserError(
+                f"{self.name}: the timed process ended with code {self.child.wait()}; see its own "
+                "message above, and whether the machine has memory for it"
+            )
+        return json.loads(line)
+
+    def close(self) -> None:
+        """End the child and collect it, whatever state it is in."""
+        self.child.communicate()
+
+    def __enter__(self) -> "TimedProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def save_batches(batches: dict[str, Batch], target: Path) -> None:
+    """Write named batches for the child, as safetensors."""
+    save_file(
+        {f"{key}/{name}": a for key, batch in batches.items() for name, a in batch.items()}, target
+    )
+
+
+def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
+    """The child: load, say with how many threads, then time what is asked for until stdin ends."""
+    # What a library prints must not be taken for an answer.
+    answers, sys.stdout = sys.stdout, sys.stderr
+
+    import torch
+
+    from stages import variants
+
+    torch.set_num_threads(int(threads))
+    torch.set_num_interop_threads(1)
+    predict = variants.get(variant).engine.load(Path(artifact))
+    loaded: dict[str, Batch] = {}
+    for key, array in load_file(batches).items():
+        name, _, argument = key.partition("/")
+        loaded.setdefault(name, {})[argument] = array
+    print(json.dumps({"threads": torch.get_num_threads()}), file=answers, flush=True)
+    for line in sys.stdin:
+        times = []
+        keys = json.loads(line)
+        # After another process ran, caches are cold and its threads may still spin: a call that
+        # does not count. Otherwise every first call of a block would be in the slowest tenth.
+        predict(loaded[keys[0]])
+        for key in keys:
+            start = time.perf_counter()
+            predict(loaded[key])
+            times.append(1000 * (time.perf_counter() - start))
+        print(json.dumps(times), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

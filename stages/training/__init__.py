@@ -1,0 +1,1 @@
+"""What fine-tuning needs: pretrained models, vocabularies, the loop."""

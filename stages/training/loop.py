@@ -1,0 +1,221 @@
+"""The training loop of `finetune` and quantization-aware training: seeded, resumable, one bar."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from stages.model.tokens import Tokens
+from stages.plumbing.files import write_text
+from stages.plumbing.memory import keep_freed_memory
+from stages.plumbing.source_code import checksum_of
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+# Checkpoints of unfinished trainings; outside the outs, which DVC empties before each run.
+UNFINISHED = Path(".training")
+FINISHED_WRITING = "complete"
+
+# Labels, logits -> metrics.
+Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
+# A row's tokens and its label.
+Example = dict[str, Any]
+
+
+class Schedule(Protocol):
+    """The part of params.yaml that the loop reads."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def epochs(self) -> float: ...
+    @property
+    def max_steps(self) -> int: ...
+    @property
+    def warmup_ratio(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves besides the model's weights.
+
+    Attributes:
+        history: the Trainer's log, one entry per step and per epoch.
+        validation: metrics of the trained model on the validation rows, if there are any.
+        device: where it ran.
+    """
+
+    history: list[dict[str, float]]
+    validation: dict[str, float]
+    device: str
+
+
+def with_labels(encoded: list[Tokens], rows: pd.DataFrame) -> list[Example]:
+    labels = rows["label"].tolist()
+    return [tokens | {"labels": label} for tokens, label in zip(encoded, labels, strict=True)]
+
+
+def train(
+    model: "nn.Module",
+    tokenizer: "PreTrainedTokenizerBase",
+    schedule: Schedule,
+    seed: int,
+    rows: list[Example],
+    unfinished: Path,
+    code: str,
+    settings: str,
+    validation: list[Example] | None = None,
+    score: Score | None = None,
+) -> Trained:
+    """Train `model` in place; epochs of 0 only scores it.
+
+    Args:
+        unfinished: folder for checkpoints; a killed training continues from the last whole one.
+        code: name of the module that trains; a checkpoint that other code left, of this module or
+            of any that it imports, is dropped, as is one of another schedule, seed, weights, rows.
+        settings: whatever else decides the result.
+        validation, score: scored after each epoch and at the end; nothing is chosen by it.
+    """
+    from transformers import PrinterCallback, Trainer
+
+    from stages.training.first_token import first_token_only
+    from stages.training.quick_dropout import quick_dropout
+
+    def metrics(prediction: Any) -> dict[str, float]:
+        assert score is not None
+        return score(prediction.label_ids, prediction.predictions)
+
+    arguments = training_arguments(schedule, seed, unfinished, evaluates=validation is not None)
+    trainer: Any = Trainer(
+        model=model,
+        args=arguments,
+        train_dataset=rows,
+        eval_dataset=validation,
+        data_collator=collator(tokenizer),
+        compute_metrics=metrics if score else None,
+        callbacks=[mark_complete()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(progress_bar())
+    history: list[dict[str, float]] = []
+    if schedule.epochs > 0:
+        parts: list[Any] = [checksum_of([code]), settings, numbers_of(schedule), seed]
+        parts += [digest_of(model), digest_of_rows(rows)]
+        keep_only_own_checkpoints(unfinished, hashlib.sha256(json.dumps(parts).encode()))
+        keep_freed_memory()
+        with first_token_only(model), quick_dropout(model):
+            trainer.train(resume_from_checkpoint=last_checkpoint(unfinished))
+        history = trainer.state.log_history
+    result: dict[str, float] = {}
+    if validation is not None and score is not None:
+        output = trainer.predict(validation)
+        # Grouped by length, the Trainer predicts in an order of its own: only its labels match.
+        result = score(output.label_ids, output.predictions)
+    shutil.rmtree(unfinished, ignore_errors=True)
+    return Trained(history, result, trainer.args.device.type)
+
+
+def training_arguments(schedule: Schedule, seed: int, folder: Path, evaluates: bool) -> Any:
+    from transformers import TrainingArguments
+
+    return TrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=schedule.epochs,
+        max_steps=schedule.max_steps,
+        learning_rate=schedule.learning_rate,
+        per_device_train_batch_size=schedule.batch_size,
+        per_device_eval_batch_size=32,
+        warmup_steps=schedule.warmup_ratio,  # below 1 it is a share of all steps
+        weight_decay=schedule.weight_decay,
+        seed=seed,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch" if evaluates else "no",
+        save_strategy="epoch",
+        save_total_limit=2,
+        logging_steps=1,
+        dataloader_pin_memory=False,
+        report_to=[],
+        log_level="error",
+        disable_tqdm=True,  # brings in PrinterCallback, which the bar replaces
+    )
+
+
+def collator(tokenizer: "PreTrainedTokenizerBase") -> Any:
+    from transformers import DataCollatorWithPadding
+
+    return DataCollatorWithPadding(tokenizer)
+
+
+def progress_bar() -> Any:
+    from transformers import ProgressCallback
+
+    class Bar(ProgressCallback):
+        """The bar alone; transformers would print a line per step as well."""
+
+        def on_log(self, *_: Any, **__: Any) -> None: ...
+
+    return Bar()
+
+
+def mark_complete() -> Any:
+    from transformers import TrainerCallback
+
+    class MarkComplete(TrainerCallback):
+        """A checkpoint without this mark was cut off by a kill and is not resumed from."""
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            write_text(folder / FINISHED_WRITING, "")
+
+    return MarkComplete()
+
+
+def numbers_of(schedule: Schedule) -> list[float]:
+    return [
+        schedule.batch_size,
+        schedule.learning_rate,
+        schedule.epochs,
+        schedule.max_steps,
+        schedule.warmup_ratio,
+        schedule.weight_decay,
+    ]
+
+
+def digest_of(model: "nn.Module") -> str:
+    digest = hashlib.sha256()
+    for tensor in model.state_dict().values():
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_rows(rows: list[Example]) -> str:
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None:
+    mark = unfinished / "resume_key"
+    if not mark.exists() or mark.read_text() != wanted.hexdigest():
+        shutil.rmtree(unfinished, ignore_errors=True)
+        write_text(mark, wanted.hexdigest())
+
+
+def last_checkpoint(unfinished: Path) -> str | None:
+    found = sorted(
+        (mark.parent for mark in unfinished.glob(f"checkpoint-*/{FINISHED_WRITING}")),
+        key=lambda folder: int(folder.name.removeprefix("checkpoint-")),
+    )
+    if found:
+        print(f"continuing from step {found[-1].name.removeprefix('checkpoint-')}")
+    return str(found[-1]) if found else None

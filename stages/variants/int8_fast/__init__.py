@@ -1,0 +1,34 @@
+"""int8_embeddings, multiplied by a kernel of our own and without the work that padding makes.
+
+Weights get as many levels per channel as let a CPU without VNNI add up S products in 16 bits,
+which no input can overflow (safe-L, see packing.py). The artifact is the same for every CPU; what
+multiplies is chosen when it is loaded.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.plumbing.section import Section
+from stages.variants import Source, Variant
+
+
+class Params(Section):
+    # Of each layer, by its root mean square: the largest S that stays below it is taken.
+    max_weight_error: float = Field(0.03, ge=0, lt=1)
+
+
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.variants.int8_fast.artifact import quantize
+
+    quantize(source.checkpoint, folder, params.max_weight_error)
+
+
+def kernel() -> str:
+    """What multiplies on this machine: `avx2`, `vnni` or `library`."""
+    from stages.variants.int8_fast.kernel.dispatch import choose
+
+    return choose()
+
+
+VARIANT = Variant(Params, build, "stages.variants.int8_fast.artifact", kernel=kernel)

@@ -1,0 +1,80 @@
+"""What BERT, RoBERTa and DistilBERT call their layers: all that the fast encoder knows of them."""
+
+from dataclasses import dataclass
+
+from stages.variants.int8_fast.linear import Activation
+
+
+@dataclass(frozen=True)
+class Family:
+    """Names of weights in a checkpoint, without `.weight` and `.bias`; {i} is the layer's number.
+
+    Attributes:
+        after_attention, after_ffn: layer norms.
+        head: Linear layers on the first token, each with the function behind it; the last one
+            gives the logits and stays in fp32.
+        padded_positions: positions count from behind the padding id, as RoBERTa's do.
+        ffn, ffn_act, heads, layers, eps: their names in config.json.
+    """
+
+    embeddings: str
+    query: str
+    key: str
+    value: str
+    attention_out: str
+    after_attention: str
+    ffn_in: str
+    ffn_out: str
+    after_ffn: str
+    head: tuple[tuple[str, str], ...]
+    padded_positions: bool = False
+    ffn: str = "intermediate_size"
+    ffn_act: str = "hidden_act"
+    heads: str = "num_attention_heads"
+    layers: str = "num_hidden_layers"
+    eps: str = "layer_norm_eps"
+
+
+def bert_like(prefix: str, head: tuple[tuple[str, str], ...], padded: bool = False) -> Family:
+    layer = f"{prefix}.encoder.layer.{{i}}"
+    return Family(
+        embeddings=f"{prefix}.embeddings",
+        query=f"{layer}.attention.self.query",
+        key=f"{layer}.attention.self.key",
+        value=f"{layer}.attention.self.value",
+        attention_out=f"{layer}.attention.output.dense",
+        after_attention=f"{layer}.attention.output.LayerNorm",
+        ffn_in=f"{layer}.intermediate.dense",
+        ffn_out=f"{layer}.output.dense",
+        after_ffn=f"{layer}.output.LayerNorm",
+        head=head,
+        padded_positions=padded,
+    )
+
+
+DISTILBERT_LAYER = "distilbert.transformer.layer.{i}"
+FAMILIES = {
+    "bert": bert_like("bert", (("bert.pooler.dense", "tanh"), ("classifier", "none"))),
+    "roberta": bert_like(
+        "roberta", (("classifier.dense", "tanh"), ("classifier.out_proj", "none")), padded=True
+    ),
+    "distilbert": Family(
+        embeddings="distilbert.embeddings",
+        query=f"{DISTILBERT_LAYER}.attention.q_lin",
+        key=f"{DISTILBERT_LAYER}.attention.k_lin",
+        value=f"{DISTILBERT_LAYER}.attention.v_lin",
+        attention_out=f"{DISTILBERT_LAYER}.attention.out_lin",
+        after_attention=f"{DISTILBERT_LAYER}.sa_layer_norm",
+        ffn_in=f"{DISTILBERT_LAYER}.ffn.lin1",
+        ffn_out=f"{DISTILBERT_LAYER}.ffn.lin2",
+        after_ffn=f"{DISTILBERT_LAYER}.output_layer_norm",
+        head=(("pre_classifier", "relu"), ("classifier", "none")),
+        ffn="hidden_dim",
+        ffn_act="activation",
+        heads="n_heads",
+        layers="n_layers",
+        eps="",  # always 1e-12
+    ),
+}
+# What transformers calls a function -> what the kernel's epilogue can do, or what comes after it.
+EPILOGUES: dict[str, Activation] = {"gelu": "gelu", "relu": "relu"}

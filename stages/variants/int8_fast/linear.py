@@ -1,0 +1,100 @@
+"""One int8 Linear with per-token activations of 7 bits, on whichever kernel this CPU runs best."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from stages.engines.int8.layers import Int8Linear
+from stages.engines.int8.quantizers import Activations, dynamic_range
+from stages.variants.int8_fast.kernel.dispatch import choose
+from stages.variants.int8_fast.packing import LANE_LIMIT, PANEL, PRODUCTS, lane_sums, pack, padded
+
+Activation = Literal["none", "gelu", "relu"]
+ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of int8_linear.h
+AFTER: dict[Activation, Callable[[Tensor], Tensor]] = {
+    "none": torch.nn.Identity(),
+    "gelu": torch.nn.functional.gelu,
+    "relu": torch.relu,
+}
+PER_TOKEN = Activations("per_token", bits=7)
+
+
+class FastLinear:
+    """y = activation(x W' + b): float32 (rows, k) -> float32 (rows, n).
+
+    A row of x that holds NaN or infinity gives a row of NaN.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor,
+        scale: Tensor,
+        bias: Tensor,
+        products: int | None = None,
+        activation: Activation = "none",
+    ) -> None:
+        """Pack for the kernel that `choose` names.
+
+        Args:
+            weight: int8 (n, k).
+            scale, bias: float32 (n,).
+            products: S (see packing.py); None takes the largest that the weights allow.
+
+        Raises:
+            ValueError: with that S some input would overflow an int16.
+        """
+        self.n, self.k = weight.shape
+        self.activation = activation
+        self.kernel = choose()
+        if self.kernel == "library":
+            self.library = library_linear(weight, scale, bias)
+            return
+        self.products = safe_products(weight) if products is None else products
+        self.packed = pack(weight, self.products)
+        sums = (weight.sum(1, dtype=torch.int32).double() * scale.double()).float()
+        self.channels = torch.zeros(3, padded(self.n, PANEL))
+        self.channels[:, : self.n] = torch.stack([scale, sums, bias])
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.kernel == "library":
+            return AFTER[self.activation](self.library(x))
+        # Of a negative one the kernel knows that it may take VNNI, where the CPU has it: a traced
+        # model may run elsewhere.
+        products = -self.products if self.kernel == "vnni" else self.products
+        activation = ACTIVATIONS.index(self.activation)
+        y: Tensor = torch.ops.int8_fast.linear(
+            x, self.packed, self.channels, self.n, self.k, products, activation
+        )
+        return y
+
+
+def safe_products(weight: Tensor) -> int:
+    """The largest S that int8 weights (n, k) are safe for, whatever they were made for."""
+    if not len(weight):
+        return PRODUCTS[0]
+    wide = weight.short()  # -128 has no negative in int8
+    return next(s for s in PRODUCTS if lane_sums(wide, s).amax() <= LANE_LIMIT)
+
+
+def library_linear(weight: Tensor, scale: Tensor, bias: Tensor) -> nn.Module:
+    """FBGEMM where torch has it, otherwise torch's plain int8 product."""
+    if "fbgemm" in torch.backends.quantized.supported_engines:
+        return Int8Linear(weight, scale, bias, PER_TOKEN, None)
+    return PlainLinear(weight, scale, bias)
+
+
+class PlainLinear(nn.Module):
+    """What Int8Linear computes, for CPUs without FBGEMM."""
+
+    def __init__(self, weight: Tensor, scale: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.scale, self.bias = weight.t().contiguous(), scale, bias
+        self.sums = (weight.double().sum(1) * scale.double()).float()
+
+    def forward(self, x: Tensor) -> Tensor:
+        low, step = dynamic_range(x, PER_TOKEN)
+        q = torch.round((x - low) / step).clamp(0, PER_TOKEN.steps).to(torch.int8)
+        product = torch._int_mm(q, self.weight).float()
+        return product * self.scale * step + low * self.sums + self.bias

@@ -1,0 +1,37 @@
+"""Accuracy-aware static int8: the most sensitive layers stay in fp32, as few as the budget needs.
+
+First each group of layers is quantized alone and compared with fp32 on the same rows of train;
+then groups go back to fp32, the most sensitive first, until the drop on those rows is within the
+budget. The decision itself is budget.py, the search around it sensitivity.py.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from stages.plumbing.section import Section
+from stages.variants import Source, Variant
+
+
+class Params(Section):
+    max_drop_points: float = Field(0.5, ge=0)  # of the task's first metric, on rows of train
+    rows: int = Field(512, ge=1)  # of train, on which the drop is measured
+    calibration_rows: int = Field(256, ge=1)
+    percentile: float = Field(99.999, gt=50, le=100)  # of the activations inside their range
+    bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
+
+
+def calibrate(source: Source, params: Params) -> None:
+    from stages.variants.int8_mixed.decision import decide_on_rows
+
+    decide_on_rows(source, **params.model_dump())
+
+
+def build(source: Source, folder: Path, params: Params) -> None:
+    from stages.variants.int8_mixed.decision import quantize_as_decided
+
+    quantize_as_decided(source, folder, params.bits)
+
+
+VARIANT = Variant(Params, build, "stages.engines.int8.artifact", calibrate)

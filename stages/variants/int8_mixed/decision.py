@@ -1,0 +1,59 @@
+"""Deciding on training rows which groups of layers stay in fp32, and building what was decided."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from stages.engines.int8 import layers
+from stages.engines.int8.calibration import (
+    choose_rows,
+    find_ranges,
+    padded,
+    read_ranges,
+    write_ranges,
+)
+from stages.engines.int8.quantizers import Activations
+from stages.model.artifact import WEIGHTS
+from stages.model.classifier import load_checkpoint
+from stages.model.source import Source
+from stages.plumbing.files import read_json, write_json
+from stages.variants.int8_mixed.budget import decide
+from stages.variants.int8_mixed.layer_groups import quantize_except
+from stages.variants.int8_mixed.sensitivity import PartlyQuantized, search
+
+SEED = 0
+
+
+def decide_on_rows(
+    source: Source,
+    max_drop_points: float,
+    rows: int,
+    calibration_rows: int,
+    percentile: float,
+    bits: int,
+) -> None:
+    """Write `sensitivity.csv` (a row per group), `decision.json` and the ranges."""
+    model, metric = load_checkpoint(source.checkpoint), source.task.metrics[0]
+    calibrating = choose_rows(source.train, calibration_rows, SEED)
+    calibrating_batches = padded(source.task, source.checkpoint, calibrating)
+    ranges = find_ranges(model, calibrating_batches, "percentile", percentile, bits)
+    judging = choose_rows(source.train, rows, SEED + 1)
+    judging_batches = padded(source.task, source.checkpoint, judging)
+    partly = PartlyQuantized(model, Activations("static", bits=bits), ranges, judging_batches)
+    table, tried = search(partly, metric, judging["label"].to_numpy(), max_drop_points)
+    decision = decide(tried, max_drop_points)
+    print(decision.reason)
+    table["kept_in_fp32"] = table["group"].isin(decision.kept).astype(int)
+    table.to_csv(source.learned / "sensitivity.csv", index=False, float_format="%.6g")
+    facts = {"rows": judging["id"].tolist(), "tried": [asdict(each) for each in tried]}
+    write_json(source.learned / "decision.json", asdict(decision) | facts)
+    write_ranges(ranges, source.learned)
+
+
+def quantize_as_decided(source: Source, folder: Path, bits: int) -> None:
+    for name in ("decision.json", "sensitivity.csv"):
+        shutil.copyfile(source.learned / name, folder / name)
+    kept = read_json(folder / "decision.json")["kept"]
+    model, how = load_checkpoint(source.checkpoint), Activations("static", bits=bits)
+    quantized = quantize_except(kept, model, how, read_ranges(source.learned))
+    layers.save(quantized, folder / WEIGHTS)
