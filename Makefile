@@ -3,22 +3,32 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: repro test lint bench preset-%
+.PHONY: help repro test test-fast lint tables bench preset-%
+.DEFAULT_GOAL := help
 
-repro: $(VENV)/ready            ## download, fine-tune, quantize, evaluate, time, compare, export
+help:                           ## what there is to make
+	@grep -hE '^[a-z%-]+: .*##|^[a-z%-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  make \1|/' | column -t -s '|'
+	@echo "  presets: $(basename $(notdir $(wildcard presets/*.yaml)))"
+
+repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: what ships, and why
 	$(RUN) stages.commands.repro
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
-	$(RUN) pytest tests/unit
-	$(RUN) pytest tests/pipeline
+	$(RUN) pytest --durations=20
 
-bench: $(VENV)/ready-bench      ## the race against every peer; ISA=avx2 hides what this CPU has more
-	$(RUN) bench --isa $(ISA) $(ARGS)
+test-fast: $(VENV)/ready-dev    ## the unit tests alone, without the slow ones
+	$(RUN) pytest tests/unit -m "not slow"
 
-lint: $(VENV)/ready-dev
+lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+tables: $(VENV)/ready           ## write the tables in README and docs/ anew, from committed results
+	$(RUN) stages.commands.write_tables
+
+bench: $(VENV)/ready-bench      ## the race against every peer; ISA=avx2 hides what this CPU has more
+	$(RUN) bench --isa $(ISA) $(ARGS)
 
 preset-%: $(VENV)/ready         ## write the settings of presets/<name>.yaml into params.yaml
 	$(RUN) stages.commands.preset $*

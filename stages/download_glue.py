@@ -64,15 +64,15 @@ def write_split(target: Path, split: Split) -> Counter:
 def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str) -> dict:
     """Scalars only, so that `dvc metrics diff` shows when the data changed."""
     splits: dict[str, object] = {}
-    for name, found in counts.items():
+    for name, rows_of in counts.items():
         labelled = name in (*task.scored, "train")
-        facts: dict[str, object] = {"rows": sum(found.values()), "labelled": int(labelled)}
+        facts: dict[str, object] = {"rows": sum(rows_of.values()), "labelled": int(labelled)}
         if task.regression and labelled:
-            facts |= {"lowest": min(found), "highest": max(found)}
+            facts |= {"lowest": min(rows_of), "highest": max(rows_of)}
         if task.labels:
-            facts["classes"] = {label: found.get(i, 0) for i, label in enumerate(task.labels)}
+            facts["classes"] = {label: rows_of.get(i, 0) for i, label in enumerate(task.labels)}
         if labelled:
-            labels = np.repeat(list(found), list(found.values()))
+            labels = np.repeat(list(rows_of), list(rows_of.values()))
             facts |= constant_baseline(task.metrics, labels, task.outputs)
         splits[name] = facts
     return {

@@ -8,7 +8,7 @@ from stages import variants
 from stages.dataset.task import read_task
 from stages.measure.accuracy import answers, score
 from stages.model.artifact import verify
-from stages.model.tokens import batches, encode, load_tokenizer, predict_all
+from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, read_json, write_json, write_text
@@ -32,10 +32,11 @@ def evaluate(task: str, seed: str, variant: str) -> None:
     predictions = []
     for split in definition.scored:
         rows = recipe.scored(pd.read_parquet(paths.split(task, split)))
-        tokens = encode(tokenizer, definition, rows, recipe)
-        work = batches(tokenizer, tokens, settings.batch_size, settings.padding, recipe.max_length)
+        sorted_batches = batches_of(
+            tokenizer, definition, rows, recipe, settings.batch_size, settings.padding
+        )
         total = -(-len(rows) // settings.batch_size)
-        logits = predict_all(predict, tqdm(work, f"{variant} {split}", total), len(rows))
+        logits = predict_all(predict, tqdm(sorted_batches, f"{variant} {split}", total), len(rows))
         result = score(definition.metrics, rows["label"].to_numpy(), logits)
         collapsed = result["top_answer_pct"] > settings.max_top_answer_pct
         result["collapsed"] = int(collapsed)

@@ -26,11 +26,12 @@ from stages.model.artifact import (
     copy_without_weights,
     verify,
 )
-from stages.model.tokens import batches, encode, load_tokenizer, predict_all
+from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
 from stages.reporting.model_card import model_card
+from stages.reporting.row import Row
 from stages.running.exported_process import ExportManifest
 from stages.settings.params import AUTO, load_params
 
@@ -74,11 +75,13 @@ def what_ships(task: str) -> Choice:
         UserError: the named one was skipped on this machine.
     """
     params = load_params()
+    definition = read_task(task)
     files = sorted((paths.METRICS / task / "compare").glob("*.json"))
-    rows = {path.stem: read_json(path) for path in files}
+    rows = {path.stem: Row.read(path, definition) for path in files}
     if params.export.variant == AUTO:
+        contenders = {name: row.contender for name, row in rows.items()}
         budget = params.compare.max_drop_points
-        return choose(rows, variants.REFERENCE, read_task(task).metrics[0], budget)
+        return choose(contenders, variants.REFERENCE, definition.metrics[0], budget)
     if params.export.variant not in rows:
         raise UserError(
             f"export.variant is '{params.export.variant}', which was skipped here (see "
@@ -138,19 +141,20 @@ def check_parity(
     """
     settings, definition = load_params().evaluate, read_task(task)
     validation = manifest.recipe.scored(pd.read_parquet(paths.split(task, "validation")))
-    tokenizer, length = load_tokenizer(folder), manifest.recipe.max_length
-    tokens = encode(tokenizer, definition, validation, manifest.recipe)
+    tokenizer = load_tokenizer(folder)
     predict = variants.get(manifest.variant).engine.load(artifact)
     sizes = (settings.batch_size, 1)
     expected = {}
     for size in sizes:
-        work = batches(tokenizer, tokens, size, settings.padding, length)
-        expected[size] = predict_all(predict, work, len(tokens))
+        sorted_batches = batches_of(
+            tokenizer, definition, validation, manifest.recipe, size, settings.padding
+        )
+        expected[size] = predict_all(predict, sorted_batches, len(validation))
     labels, result = validation["label"].to_numpy(), {}
     own = agreement_pct(expected[sizes[0]], expected[sizes[1]], labels)
-    found = fresh_logits(task, folder, len(tokens), sizes, settings.padding)
+    shipped = fresh_logits(task, folder, len(validation), sizes, settings.padding)
     for file in files:
-        logits = {size: found[f"{file}/{size}"] for size in sizes}
+        logits = {size: shipped[f"{file}/{size}"] for size in sizes}
         difference = max(float(np.abs(logits[size] - expected[size]).max()) for size in sizes)
         agreement = min(agreement_pct(logits[size], expected[size], labels) for size in sizes)
         limit = MAX_TORCHSCRIPT_DIFFERENCE if file.endswith(".pt") else np.inf

@@ -104,14 +104,14 @@ class OtherLoad:
         """Seconds of wall time, busy processors, and this process with its finished children."""
         machine, own = psutil.cpu_times(), os.times()
         busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
-        mine = own.user + own.system + own.children_user + own.children_system
-        return time.monotonic(), busy, mine
+        ours = own.user + own.system + own.children_user + own.children_system
+        return time.monotonic(), busy, ours
 
     def sample(self) -> None:
         """Call when no child runs, so that the children's time is counted in full."""
         now = self.now()
-        wall, busy, mine = (after - before for after, before in zip(now, self.last, strict=True))
-        share = 100 * (busy - mine) / (wall * (psutil.cpu_count() or 1))
+        wall, busy, ours = (after - before for after, before in zip(now, self.last, strict=True))
+        share = 100 * (busy - ours) / (wall * (psutil.cpu_count() or 1))
         self.highest_pct, self.last = max(self.highest_pct, share), now
 
 
@@ -155,10 +155,10 @@ def one_round(
         for process in processes.values():
             process.wait_until_loaded()
         for size in settings.batch_sizes:
-            mine = [f"{size}-{i}" for i in range(number, settings.queries, settings.rounds)]
+            names = [f"{size}-{i}" for i in range(number, settings.queries, settings.rounds)]
             for process in processes.values():
-                process.milliseconds(mine[: settings.warmup])
-            blocks = [mine[start : start + BLOCK] for start in range(0, len(mine), BLOCK)]
+                process.milliseconds(names[: settings.warmup])
+            blocks = [names[start : start + BLOCK] for start in range(0, len(names), BLOCK)]
             title = f"round {number + 1}/{settings.rounds}, threads {threads}, batch {size}"
             for block in tqdm(blocks, title):
                 for name, process in processes.items():
@@ -206,8 +206,8 @@ def rounds(
 ) -> list[np.ndarray]:
     """Milliseconds of each call, one array per fresh process."""
     keys = {"variant": variant, "batch_size": batch_size, "threads": str(threads)}
-    mine = samples[np.logical_and.reduce([samples[key] == keys[key] for key in keys])]
-    return [calls["ms"].to_numpy() for _, calls in mine.groupby("round")]
+    chosen = samples[np.logical_and.reduce([samples[key] == keys[key] for key in keys])]
+    return [calls["ms"].to_numpy() for _, calls in chosen.groupby("round")]
 
 
 if __name__ == "__main__":

@@ -53,14 +53,14 @@ def write_table(target: Path, rows: pd.DataFrame) -> None:
 def sensitivities(task: str, seed: int, names: list[str]) -> pd.DataFrame:
     """What variants measured of their layers before they were built; often no row at all."""
     columns = ["variant", "group", "rms_logit_difference", "drop_points", "kept_in_fp32"]
-    found = [
+    measured = [
         pd.read_csv(file).assign(variant=name)
         for name in names
         if (file := paths.artifact(task, seed, name) / "sensitivity.csv").exists()
     ]
     return (
-        pd.concat([pd.DataFrame(columns=columns), *found])[columns]
-        if found
+        pd.concat([pd.DataFrame(columns=columns), *measured])[columns]
+        if measured
         else (pd.DataFrame(columns=columns))
     )
 

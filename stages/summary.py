@@ -7,6 +7,7 @@ from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, read_json, write_text
 from stages.reporting.markdown_table import pipe_table
+from stages.reporting.row import Row
 from stages.settings.params import Params, load_params
 from stages.variants import REFERENCE
 
@@ -33,10 +34,11 @@ def summary() -> None:
 
 def rows_of(task: str, params: Params) -> list[dict]:
     """One row per variant but fp32, which stands beside each."""
-    metric, group = read_task(task).metrics[0], params.latency.groups[0]
+    definition, group = read_task(task), params.latency.groups[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
-    found = {file.stem: read_json(file) for file in files if file.exists()}  # not the skipped ones
-    fp32 = found[REFERENCE]
+    # Those that were skipped have no file.
+    compared = {file.stem: Row.read(file, definition) for file in files if file.exists()}
+    fp32 = compared[REFERENCE]
     runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
 
     def times(name: str) -> list[float]:
@@ -46,23 +48,23 @@ def rows_of(task: str, params: Params) -> list[dict]:
     return [
         {
             "task": task,
-            "weights": row["weights"],
-            "max_length": row["max_length"],
-            "n": row["n"],
-            "metric": metric,
-            "before": fp32[f"{metric}_mean"],
+            "weights": row.cost.weights,
+            "max_length": row.cost.max_length,
+            "n": row.splits["validation"].n,
+            "metric": definition.metrics[0],
+            "before": fp32.over_seeds["validation"].mean,
             "variant": name,
-            "after": row[f"{metric}_mean"],
-            "verdict": row["verdict"],
-            "before_ms": fp32["mean_ms"],
-            "after_ms": row["mean_ms"],
-            "speedup": row["speedup_mean"],
+            "after": row.over_seeds["validation"].mean,
+            "verdict": row.verdict,
+            "before_ms": fp32.cost.mean_ms,
+            "after_ms": row.cost.mean_ms,
+            "speedup": row.cost.speedup_mean,
             "before_runs_ms": " ".join(f"{ms:.1f}" for ms in times(REFERENCE)),
             "after_runs_ms": " ".join(f"{ms:.1f}" for ms in times(name)),
-            "before_mb": fp32["size_mb"],
-            "after_mb": row["size_mb"],
+            "before_mb": fp32.cost.size_mb,
+            "after_mb": row.cost.size_mb,
         }
-        for name, row in found.items()
+        for name, row in compared.items()
         if name != REFERENCE
     ]
 

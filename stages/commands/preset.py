@@ -14,6 +14,7 @@ from stages.plumbing.files import new_file
 from stages.settings.params import PARAMS_FILE, load_params
 
 PRESETS = Path("presets")
+VARIANTS = "quantize"
 
 
 def preset(name: str) -> None:
@@ -23,7 +24,7 @@ def preset(name: str) -> None:
 
 
 def apply_preset(name: str) -> None:
-    """Merge a preset into params.yaml; comments survive.
+    """Merge a preset into params.yaml, comments too; its list of variants replaces the old one.
 
     Raises:
         UserError: no such preset, or the result is not valid (params.yaml is then unchanged).
@@ -36,7 +37,11 @@ def apply_preset(name: str) -> None:
     yaml.preserve_quotes = True
     yaml.width = 4096
     params = yaml.load(PARAMS_FILE)
-    merge(params, yaml.load(source))
+    settings = yaml.load(source)
+    # What it takes, not what it leaves out: a new variant is in no preset that does not name it.
+    if VARIANTS in settings:
+        params[VARIANTS] = settings.pop(VARIANTS)
+    merge(params, settings)
     with new_file(PARAMS_FILE) as partial:
         yaml.dump(params, partial)
         load_params(partial)

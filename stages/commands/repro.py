@@ -6,24 +6,20 @@ import sys
 from pathlib import Path
 
 from stages.commands.preset import apply_preset
+from stages.dataset.task import read_task
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.settings.params import load_params
+from stages.reporting.in_short import in_short
+from stages.settings.params import Params, load_params
+from stages.tasks import base_of
 
 OFFLINE = "offline"
 
 
 def repro() -> None:
-    """Run the pipeline and print the comparison."""
-    params = load_params()
-    missing = [
-        name
-        for name in params.tasks
-        if name.split("__")[0] not in params.csv
-        and not paths.split(name, "validation").exists()
-        and not params.dataset(name).reachable(params.download_glue)
-    ]
-    if missing == params.tasks:
+    """Run the pipeline and print the comparison, its short form last."""
+    missing = out_of_reach(load_params())
+    if missing:
         apply_preset(OFFLINE)
         print(
             f"{', '.join(missing)} cannot be had: no folder (GLUE_MIRROR), no hub, no official "
@@ -37,10 +33,24 @@ def repro() -> None:
     code = subprocess.run(command, env=os.environ | {"PATH": search}).returncode
     if code:
         raise SystemExit(code)
-    for file in [paths.REPORTS / name / "compare.md" for name in load_params().tasks]:
-        print()
-        print(file.read_text(encoding="utf-8"))
-    print((paths.REPORTS / "summary.md").read_text(encoding="utf-8"))
+    params = load_params()
+    pages = [paths.REPORTS / name / "compare.md" for name in params.tasks]
+    for page in [*pages, paths.REPORTS / "summary.md"]:
+        print(f"\n{page.read_text(encoding='utf-8')}")
+    for name in params.tasks:
+        print(f"{in_short(read_task(name), params)}\n")
+
+
+def out_of_reach(params: Params) -> list[str]:
+    """The tasks, if none of them was fetched before nor can be fetched now."""
+    missing = [
+        name
+        for name in params.tasks
+        if base_of(name) not in params.csv
+        and not paths.split(name, "validation").exists()
+        and not params.dataset(name).reachable(params.download_glue)
+    ]
+    return missing if missing == params.tasks else []
 
 
 if __name__ == "__main__":

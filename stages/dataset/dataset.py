@@ -84,9 +84,9 @@ class Dataset:
         Args:
             task: with the labels that the data gave it.
         """
-        for name, found in counts.items():
+        for name, rows_of in counts.items():
             published = self.published.get(name, ()) if options.counts == "published" else ()
-            check_counts(task, name, found, published, self.tolerance)
+            check_counts(task, name, rows_of, published, self.tolerance)
 
 
 def check_counts(
@@ -135,9 +135,9 @@ def check_counts(
             f"{where} has one class only ('{only}'); nothing can be learned or scored, give it "
             "rows of at least two classes"
         )
-    found = tuple(counts.get(label, 0) for label in range(len(task.labels)))
-    if len(published) > 1 and found != published:
+    by_class = tuple(counts.get(label, 0) for label in range(len(task.labels)))
+    if len(published) > 1 and by_class != published:
         raise UserError(
-            f"{where} has {dict(zip(task.labels, found, strict=True))} rows, published are "
+            f"{where} has {dict(zip(task.labels, by_class, strict=True))} rows, published are "
             f"{dict(zip(task.labels, published, strict=True))}; {remedy}"
         )

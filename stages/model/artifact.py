@@ -123,9 +123,9 @@ def verify(folder: Path) -> Manifest:
         UserError: a file is missing or was altered.
     """
     manifest = read_manifest(folder)
-    found = checksums(folder)
+    present = checksums(folder)
     for name, expected in manifest.sha256.items():
-        if found.get(name) != expected:
-            state = "is missing" if name not in found else "was altered"
+        if present.get(name) != expected:
+            state = "is missing" if name not in present else "was altered"
             raise UserError(f"{folder / name} {state}; run 'dvc checkout' to restore it")
     return manifest

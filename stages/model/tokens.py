@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
 
 from stages.dataset.task import Task
 
 if TYPE_CHECKING:
+    import pandas as pd
     from transformers import PreTrainedTokenizerBase
 
 # One sentence or pair: input name -> token ids, not padded.
@@ -37,7 +37,7 @@ class Encoding(Protocol):
 
 
 def encode(
-    tokenizer: "PreTrainedTokenizerBase", task: Task, rows: pd.DataFrame, recipe: Encoding
+    tokenizer: "PreTrainedTokenizerBase", task: Task, rows: "pd.DataFrame", recipe: Encoding
 ) -> list[Tokens]:
     """Token ids of each row, cut to `recipe.max_length` tokens, in the order of `rows`.
 
@@ -73,11 +73,24 @@ def batches(
         yield positions, pad(tokenizer, [tokens[i] for i in positions], padding, max_length)
 
 
+def batches_of(
+    tokenizer: "PreTrainedTokenizerBase",
+    task: Task,
+    rows: "pd.DataFrame",
+    recipe: Encoding,
+    batch_size: int,
+    padding: str,
+) -> Iterator[tuple[np.ndarray, Batch]]:
+    """What `batches` makes of a task's rows."""
+    tokens = encode(tokenizer, task, rows, recipe)
+    return batches(tokenizer, tokens, batch_size, padding, recipe.max_length)
+
+
 def predict_all(
-    predict: Predict, work: Iterable[tuple[np.ndarray, Batch]], rows: int
+    predict: Predict, sorted_batches: Iterable[tuple[np.ndarray, Batch]], rows: int
 ) -> np.ndarray:
     """Logits of shape (rows, labels) in the original order of the rows that `batches` sorted."""
-    parts = [(positions, predict(batch)) for positions, batch in work]
+    parts = [(positions, predict(batch)) for positions, batch in sorted_batches]
     logits = np.empty((rows, parts[0][1].shape[1]), dtype=np.float32)
     for positions, values in parts:
         logits[positions] = values

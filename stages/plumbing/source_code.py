@@ -19,18 +19,18 @@ def files_of(modules: Iterable[str]) -> list[str]:
     string counts too (`runs_on="stages.engines..."`, `python -m stages...`). A folder that also
     holds sources in another language, such as the kernel's, counts as a whole.
     """
-    found: set[str] = set()
+    needed: set[str] = set()
     waiting = [path for name in modules for path in files_named(name)]
     while waiting:
         path = waiting.pop()
-        if path in found or path.startswith(NO_RESULT):
+        if path in needed or path.startswith(NO_RESULT):
             continue
-        found.add(path)
+        needed.add(path)
         waiting += [file for name in modules_in(path) for file in files_named(name)]
         beside = [one for one in (ROOT / path).parent.iterdir() if one.is_file()]
         if any(one.suffix in (".h", ".cpp") for one in beside):
-            found |= {str(one.relative_to(ROOT)) for one in beside}
-    return sorted(found)
+            needed |= {str(one.relative_to(ROOT)) for one in beside}
+    return sorted(needed)
 
 
 def checksum_of(modules: Iterable[str]) -> str:

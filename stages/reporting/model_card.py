@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from stages.dataset.task import Task, prefix_of
+from stages.dataset.task import Task
 from stages.model.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
+from stages.reporting.row import Row
 from stages.running.exported_process import LOADER
 from stages.settings.params import load_params
 
@@ -17,7 +18,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
     confidence = f"{100 * params.compare.confidence:g} %"
     timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
     environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
-    row = read_json(paths.metric(task.name, "compare", manifest.variant))
+    row = Row.read(paths.metric(task.name, "compare", manifest.variant), task)
     classes = [f"{i} = {text}" for i, text in enumerate(task.labels)]
     meaning = ", ".join(classes) or "one logit, the score itself"
     lines = [
@@ -31,7 +32,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
         task.description,
         "",
         f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights), stored and run as "
-        f"`{manifest.variant}` with {row['quantized_ops']} quantized operators. "
+        f"`{manifest.variant}` with {row.cost.quantized_ops} quantized operators. "
         f"Answers: {meaning}.",
         "",
     ]
@@ -43,26 +44,23 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
         f"| split | n | {headline} ({confidence} interval) | drop against fp32 |",
     ]
     lines.append("|---|---|---|---|")
-    for split in task.scored:
-        prefix = prefix_of(split)
+    for split, one in row.splits.items():
+        drop = one.drops[headline]
         lines.append(
-            f"| {split} | {row[f'{prefix}n']} | {row[f'{prefix}{headline}']:.4f} "
-            f"({row[f'{prefix}{headline}_low']:.4f} to {row[f'{prefix}{headline}_high']:.4f}) "
-            f"| {row[f'{prefix}{headline}_drop_points']:+.2f} points "
-            f"({row[f'{prefix}{headline}_drop_low']:+.2f} to "
-            f"{row[f'{prefix}{headline}_drop_high']:+.2f}) |"
+            f"| {split} | {one.n} | {one.scores[headline]:.4f} ({one.low:.4f} to {one.high:.4f}) "
+            f"| {drop.points:+.2f} points ({drop.low:+.2f} to {drop.high:+.2f}) |"
         )
     lines += [
         "",
-        f"Always giving the same answer scores {row[f'majority_{headline}']:.4f} on "
-        f"validation. Verdict against fp32: {row['verdict']}. Chosen: {metrics['reason']}.",
+        f"Always giving the same answer scores {row.majority:.4f} on "
+        f"validation. Verdict against fp32: {row.verdict}. Chosen: {metrics['reason']}.",
         "",
         "## Latency and size",
         "",
-        f"{timed}: p50 {row['p50_ms']:.2f} ms, p90 {row['p90_ms']:.2f} ms, "
-        f"{row['speedup_p90']:.2f} times as fast as fp32 in the same run, without tokenization, "
-        f"measured on the variant before export. Weights: {row['size_mb']:.1f} MB, "
-        f"{row['size_ratio']:.2f} times smaller than fp32.",
+        f"{timed}: p50 {row.cost.p50_ms:.2f} ms, p90 {row.cost.p90_ms:.2f} ms, "
+        f"{row.cost.speedup_p90:.2f} times as fast as fp32 in the same run, without tokenization, "
+        f"measured on the variant before export. Weights: {row.cost.size_mb:.1f} MB, "
+        f"{row.cost.size_ratio:.2f} times smaller than fp32.",
         "",
         "Environment: " + ", ".join(f"{key} {value}" for key, value in environment.items()) + ".",
         "",

@@ -33,10 +33,10 @@ def describe() -> dict[str, str | int]:
 
 def compiler() -> str:
     """Of C++: without one, int8_fast multiplies with a library's kernel."""
-    found = shutil.which(os.environ.get("CXX", "c++"))
-    if found is None:
+    program = shutil.which(os.environ.get("CXX", "c++"))
+    if program is None:
         return "none"
-    answer = subprocess.run([found, "--version"], capture_output=True, text=True, check=False)
+    answer = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return answer.stdout.partition("\n")[0].strip()
 
 

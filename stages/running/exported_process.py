@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from stages.dataset.task import read_task
 from stages.model.artifact import MANIFEST
-from stages.model.tokens import Batch, Predict, batches, encode, load_tokenizer, predict_all
+from stages.model.tokens import Batch, Predict, batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 
@@ -36,16 +36,9 @@ def torchscript(file: Path) -> Predict:
 
 
 def onnx(file: Path) -> Predict:
-    import onnxruntime
+    from stages.engines.onnx.session import session, session_predictor
 
-    session = onnxruntime.InferenceSession(str(file))
-    names = [argument.name for argument in session.get_inputs()]
-
-    def predict(batch: Batch) -> np.ndarray:
-        logits: np.ndarray = session.run(None, {name: batch[name] for name in names})[0]
-        return logits
-
-    return predict
+    return session_predictor(session(file))
 
 
 class ExportManifest(BaseModel):
@@ -82,13 +75,13 @@ def main(task: str, folder: str, count: str, batch_sizes: str, padding: str, out
     recipe = ExportManifest.model_validate(read_json(Path(folder) / MANIFEST))
     tokenizer = load_tokenizer(Path(folder))
     rows = pd.read_parquet(paths.split(task, "validation")).head(int(count))
-    tokens = encode(tokenizer, read_task(task), rows, recipe)
+    definition = read_task(task)
     logits = {}
     for file in sorted(path for path in Path(folder).iterdir() if path.suffix in LOADERS):
         predict = LOADERS[file.suffix](file)
         for size in batch_sizes.split(","):
-            work = batches(tokenizer, tokens, int(size), padding, recipe.max_length)
-            logits[f"{file.name}/{size}"] = predict_all(predict, work, len(rows))
+            sorted_batches = batches_of(tokenizer, definition, rows, recipe, int(size), padding)
+            logits[f"{file.name}/{size}"] = predict_all(predict, sorted_batches, len(rows))
     save_file(logits, out)
 
 

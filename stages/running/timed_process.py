@@ -48,9 +48,9 @@ class TimedProcess:
         Raises:
             UserError: the child did not come up, or runs with another number of threads.
         """
-        found = self.answer()["threads"]
-        if found != self.threads:
-            raise UserError(f"{self.name}: torch runs with {found} threads instead")
+        used = self.answer()["threads"]
+        if used != self.threads:
+            raise UserError(f"{self.name}: torch runs with {used} threads instead")
 
     def milliseconds(self, keys: list[str]) -> list[float]:
         """Run the batches of these names one after the other; milliseconds of each call."""
@@ -89,6 +89,15 @@ def save_batches(batches: dict[str, Batch], target: Path) -> None:
     )
 
 
+def read_batches(file: Path) -> dict[str, Batch]:
+    """What `save_batches` wrote."""
+    named: dict[str, Batch] = {}
+    for key, array in load_file(file).items():
+        name, _, argument = key.partition("/")
+        named.setdefault(name, {})[argument] = array
+    return named
+
+
 def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
     """The child: load, say with how many threads, then time what is asked for until stdin ends."""
     # What a library prints must not be taken for an answer.
@@ -101,10 +110,7 @@ def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
     torch.set_num_threads(int(threads))
     torch.set_num_interop_threads(1)
     predict = variants.get(variant).engine.load(Path(artifact))
-    loaded: dict[str, Batch] = {}
-    for key, array in load_file(batches).items():
-        name, _, argument = key.partition("/")
-        loaded.setdefault(name, {})[argument] = array
+    loaded = read_batches(Path(batches))
     print(json.dumps({"threads": torch.get_num_threads()}), file=answers, flush=True)
     for line in sys.stdin:
         times = []

@@ -20,13 +20,13 @@ def leftovers(task: str, params: Params) -> list[Path]:
         root / task for root in (paths.MODELS, paths.METRICS, paths.REPORTS)
     )
     by_seed = [models, metrics / "accuracy", reports / "predictions", reports / "training"]
-    found = [path for folder in by_seed for path in unlisted(folder, seeds)]
-    found += unlisted(metrics / "finetune", seeds)
+    left = [path for folder in by_seed for path in unlisted(folder, seeds)]
+    left += unlisted(metrics / "finetune", seeds)
     for seed in seeds:
-        found += unlisted(models / seed, ["finetuned", *variants])
+        left += unlisted(models / seed, ["finetuned", *variants])
         for folder in (metrics / "accuracy", reports / "predictions"):
-            found += unlisted(folder / seed, variants)
-    return found
+            left += unlisted(folder / seed, variants)
+    return left
 
 
 def unlisted(folder: Path, names: list[str]) -> list[Path]:

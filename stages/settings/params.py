@@ -223,9 +223,9 @@ def fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[s
         else:  # a key of the user's own, such as a task's recipe under finetune
             annotation = model.__annotations__.get("__pydantic_extra__")
         arguments = getattr(annotation, "__args__", ())
-        found = [a for a in (annotation, *arguments) if is_model(a)]
-        if found:
-            model = found[0]
+        models = [a for a in (annotation, *arguments) if is_model(a)]
+        if models:
+            model = models[0]
     return list(model.model_fields)
 
 

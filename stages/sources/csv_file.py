@@ -188,6 +188,6 @@ class CsvFile(Section):
 def print_shared_texts(task: Task, scans: dict[str, Scan]) -> None:
     """Say how much of the other files is in train too: a score on such texts proves little."""
     for role in [role for role in scans if role != "train"]:
-        found = np.isin(scans[role].texts, scans["train"].texts)
-        if found.any():
-            print(f"{task.name}: {found.sum()} of {len(found)} texts in {role} are in train too")
+        shared = np.isin(scans[role].texts, scans["train"].texts)
+        if shared.any():
+            print(f"{task.name}: {shared.sum()} of {len(shared)} texts in {role} are in train too")

@@ -42,10 +42,10 @@ def download(url: str, target: Path, pinned_sha256: str = "", token: str = "") -
                 "run again to continue"
             )
     if pinned_sha256 and sha256(target) != pinned_sha256:
-        found = sha256(target)
+        actual = sha256(target)
         target.unlink()
         raise UserError(
-            f"wrong checksum for {url}: sha256 is {found}, expected {pinned_sha256}; "
+            f"wrong checksum for {url}: sha256 is {actual}, expected {pinned_sha256}; "
             "the file was removed, run again to download it anew"
         )
     return target

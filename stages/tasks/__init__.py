@@ -54,5 +54,5 @@ def dataset(name: str, own: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
     module = module_of(name, own)
     if module == OWN_FILES:
         return own[base_of(name)](name)
-    found: Dataset = importlib.import_module(module).DATASET
-    return found
+    defined: Dataset = importlib.import_module(module).DATASET
+    return defined

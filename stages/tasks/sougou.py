@@ -32,8 +32,8 @@ def folder(options: FetchOptions) -> Path | None:
 
 def files(options: FetchOptions) -> list[Path]:
     at = folder(options)
-    found = [] if at is None else [at / name for name in (*FILES, LABELS)]
-    return [path for path in found if path.is_file()]
+    expected = [] if at is None else [at / name for name in (*FILES, LABELS)]
+    return [path for path in expected if path.is_file()]
 
 
 def fetch(options: FetchOptions) -> Fetched:

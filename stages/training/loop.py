@@ -212,10 +212,10 @@ def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None
 
 
 def last_checkpoint(unfinished: Path) -> str | None:
-    found = sorted(
+    checkpoints = sorted(
         (mark.parent for mark in unfinished.glob(f"checkpoint-*/{FINISHED_WRITING}")),
         key=lambda folder: int(folder.name.removeprefix("checkpoint-")),
     )
-    if found:
-        print(f"continuing from step {found[-1].name.removeprefix('checkpoint-')}")
-    return str(found[-1]) if found else None
+    if checkpoints:
+        print(f"continuing from step {checkpoints[-1].name.removeprefix('checkpoint-')}")
+    return str(checkpoints[-1]) if checkpoints else None

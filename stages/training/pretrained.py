@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError, is_disk_full
 from stages.sources.model_hub import REMEDY
-from stages.training.characters import character_tokenizer
 from stages.training.label_order import order_of, reorder_head
 from stages.training.model_names import OF_PIECES, Pretrained
-from stages.training.pieces import piece_tokenizer
+from stages.training.vocabularies import character_tokenizer, piece_tokenizer
 
 if TYPE_CHECKING:
     from torch import nn

@@ -106,8 +106,8 @@ def module_of(name: str) -> str:
 
 def get(name: str) -> Variant[Any]:
     """The variant called `name`; raises UserError if there is none."""
-    found: Variant[Any] = importlib.import_module(module_of(name)).VARIANT
-    return found
+    defined: Variant[Any] = importlib.import_module(module_of(name)).VARIANT
+    return defined
 
 
 def build_artifact(name: str, source: Source, params: Section, folder: Path) -> Manifest:

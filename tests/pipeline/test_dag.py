@@ -12,8 +12,8 @@ from tests.pipeline.conftest import Repo
 SEEDS = (42, 43)
 INT8, MIXED = "int8_dynamic", "int8_mixed"
 VARIANTS = ["fp32", INT8, MIXED]
-# They look at what DVC cannot see, and write the same bytes if nothing changed.
-ALWAYS = {"environment", "fingerprint@mrpc"}
+# Looks at what DVC cannot see, and writes the same bytes if nothing changed.
+ALWAYS = {"environment"}
 
 
 def stages_of(variant: str, *stages: str) -> set[str]:
@@ -135,8 +135,8 @@ def test_what_the_comparison_chooses_ships_with_its_reason(repo: Repo) -> None:
 
 def test_an_int8_parameter_rebuilds_only_int8_and_what_follows(repo: Repo) -> None:
     repo.set_params({"quantize": {INT8: {"engine": "fbgemm"}}})
-    rebuilt = stages_of(INT8, "calibrate", "quantize")
-    assert set(repo.repro("quantize")) - ALWAYS == rebuilt
+    rebuilt = stages_of(INT8, "quantize")
+    assert set(repo.repro("quantize")) - ALWAYS - {"code"} == rebuilt
     # Their outputs changed, and the settings of all variants stand in these three.
     after = {"size_report@mrpc", "latency@mrpc", "compare@mrpc", "summary"} | ALWAYS
     assert repo.would_run() == stages_of(INT8, "evaluate") | after
@@ -146,30 +146,46 @@ def test_an_edited_variant_file_trains_nothing_and_leaves_the_others_alone(repo:
     with (repo.folder / f"stages/variants/{INT8}.py").open("a") as file:
         file.write("# an edit that changes no result\n")
     changed = repo.would_run()
-    assert stages_of(INT8, "calibrate", "quantize", "evaluate") <= changed
+    assert stages_of(INT8, "quantize", "evaluate") <= changed
     assert not any("finetune" in stage or stage.endswith(("fp32", MIXED)) for stage in changed)
 
 
 def test_adding_a_seed_trains_only_that_seed_and_times_nothing(repo: Repo) -> None:
     repo.set_params({"finetune": {"seeds": [42, 43, 44]}})
-    new = {f"{stage}@mrpc-44-{v}" for stage in ("calibrate", "quantize", "evaluate")
-           for v in VARIANTS}  # fmt: skip
+    new = {f"{stage}@mrpc-44-{v}" for stage in ("quantize", "evaluate") for v in VARIANTS}
     assert repo.would_run() == {"finetune@mrpc-44", *new, "compare@mrpc"} | ALWAYS
     assert set(repo.repro("finetune")) - ALWAYS == {"finetune@mrpc-44"}
 
 
+def test_an_edited_kernel_header_builds_its_own_variant_anew_and_no_other(repo: Repo) -> None:
+    repo.set_params({"quantize": {"int8_fast": {}}, "finetune": {"seeds": [42]}})
+    repo.repro("quantize", "evaluate")
+    with (repo.folder / "stages/variants/int8_fast/kernel/tiles.h").open("a") as file:
+        file.write("// an edit that changes no result\n")
+    changed = {stage for stage in repo.would_run() if stage.startswith(("quantize", "evaluate"))}
+    assert changed == {"quantize@mrpc-42-int8_fast", "evaluate@mrpc-42-int8_fast"}
+
+
 TOY = '''
 """FP32 with another name, which claims to be quantized."""
-from pathlib import Path
-
+from stages.variants import Skipped, Variant
 from stages.variants.fp32 import Params, build, export, load, tensor_bytes
 
-__all__ = ["Params", "build", "count_quantized", "export", "load", "tensor_bytes"]
 
-
-def count_quantized(artifact: Path) -> int:
+def count_quantized(artifact):
     return 1
+
+
+CHANGED
+
+
+VARIANT = Variant(Params, build, runs_on=__name__)
 '''
+
+
+def toy(change: str = "") -> str:
+    """The source of a variant; `change` may define one of its functions anew."""
+    return TOY.replace("CHANGED", change)
 
 
 def everything_shown(repo: Repo) -> str:
@@ -186,10 +202,10 @@ def everything_shown(repo: Repo) -> str:
 def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace_as_a_seed_does(
     repo: Repo, tmp_path: Path
 ) -> None:
-    repo.add_variant("toy", TOY)
+    repo.add_variant("toy", toy())
     repo.set_params({"finetune": {"seeds": [42]}})
     ran = repo.repro("compare")
-    ours = {f"{stage}@mrpc-42-toy" for stage in ("calibrate", "quantize", "evaluate")}
+    ours = {f"{stage}@mrpc-42-toy" for stage in ("quantize", "evaluate")}
     assert ours == {stage for stage in ran if "mrpc-" in stage}
     compare = repo.metric("mrpc/compare/toy.json")
     assert (compare["f1_drop_points"], compare["disagreements"]) == (0, 0)
@@ -215,16 +231,10 @@ def test_a_new_variant_is_one_file_and_one_line_and_goes_without_a_trace_as_a_se
     assert set(clone.repro()) == ALWAYS
 
 
-SKIPPED = (
-    TOY
-    + """
-from stages.variants import Skipped
-
-
+SKIPPED = toy("""
 def build(source, folder, params):
     raise Skipped("this machine lacks a thing; install it")
-"""
-)
+""")
 
 
 def test_a_variant_that_cannot_run_here_gets_a_line_and_no_row(repo: Repo) -> None:
@@ -243,17 +253,14 @@ def test_a_variant_that_cannot_run_here_gets_a_line_and_no_row(repo: Repo) -> No
     assert "'toy', which was skipped here" in repo.fails("python", "-m", "stages.export", "mrpc")
 
 
-COLLAPSED = (
-    TOY
-    + """
+COLLAPSED = toy("""
 import numpy as np
 
 
 def load(artifact):
     return lambda batch: np.tile(np.float32([0, 1]), (len(batch["input_ids"]), 1))
-"""
-)
-NOT_QUANTIZED = TOY.replace("return 1", "return 0")
+""")
+NOT_QUANTIZED = toy().replace("return 1", "return 0")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +324,7 @@ def test_another_instruction_set_also_evaluates_anew(repo: Repo) -> None:
     changed = repo.would_run()
     everything = set().union(*(stages_of(variant, "evaluate") for variant in VARIANTS))
     assert {*everything, "latency@mrpc"} <= changed
-    assert not any(re.match("finetune|calibrate|quantize", stage) for stage in changed)
+    assert not any(re.match("finetune|quantize", stage) for stage in changed)
 
 
 def test_a_typo_is_found_even_when_nothing_else_would_run(repo: Repo) -> None:

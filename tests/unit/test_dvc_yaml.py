@@ -1,159 +1,130 @@
-"""dvc.yaml: each stage depends on the code that can change its result, and on nothing else."""
+"""dvc.yaml names all that a stage's result depends on; an edit reruns what it touches."""
 
-import ast
-import re
+import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from stages import variants
+from stages import tasks, variants
+from stages.plumbing.source_code import files_of
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-# Can stop a stage, never change its result; stages/plumbing/__init__.py says so.
-LEFT_OUT = ("stages/plumbing", "stages/__init__.py")
-# Reached only through the registries, by the name of the matrix item.
-REGISTRIES = ("stages/tasks/", "stages/variants/")
-# What a stage calls of a variant (see stages.variants.Variant).
-CALLS = {
-    "calibrate": ("calibrate",),
-    "quantize": ("build", "count_quantized"),
-    "size_report": ("tensor_bytes",),
-    "evaluate": ("load",),
-    "latency": ("load",),
-    "export": ("load", "export"),
-}
+CODE = "reports/code"
+# These call a variant's own code: of one variant, or of all that are listed.
+OF_ONE, OF_ALL = ("quantize", "evaluate"), ("size_report", "latency", "export")
+KERNEL = "stages/variants/int8_fast/kernel"
 
 
-def is_type_only(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+@pytest.mark.parametrize("stage", [name for name in STAGES if name != "code"])
+def test_every_stage_depends_on_its_own_code(stage: str) -> None:
+    assert f"{CODE}/{stage}.json" in STAGES[stage]["deps"]
+    assert not [dep for dep in STAGES[stage]["deps"] if dep.startswith("stages")]
 
 
-def names_in(node: ast.AST) -> set[str]:
-    """Modules that a piece of code imports, also inside functions, or starts with `python -m`."""
-    if is_type_only(node):
-        return set()
-    found = set().union(*(names_in(child) for child in ast.iter_child_nodes(node)))
-    if isinstance(node, ast.Import):
-        found |= {alias.name for alias in node.names}
-    elif isinstance(node, ast.ImportFrom) and node.module:
-        found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    elif isinstance(node, ast.Constant) and re.fullmatch(r"stages(\.\w+)+", str(node.value)):
-        found.add(str(node.value))
-    return found
-
-
-def files_of(modules: set[str]) -> set[str]:
-    files = set()
-    for name in modules:
-        base = ROOT / name.replace(".", "/")
-        for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-            if name.startswith("stages") and candidate.exists():
-                files.add(str(candidate.relative_to(ROOT)))
-    return files
-
-
-def imported_files(path: Path) -> set[str]:
-    return files_of(names_in(ast.parse(path.read_text())))
-
-
-def used_by(file: str, functions: tuple[str, ...]) -> set[str]:
-    """The file, and all that these functions of it import, or those that they call.
-
-    What a variant takes by name from a stages/models/*_artifact.py is followed in the same way, so
-    that it needs what it calls there, and not all that others call there.
-    """
-    tree = ast.parse((ROOT / file).read_text())
-    definitions = (ast.FunctionDef, ast.ClassDef)
-    defined = {node.name: node for node in tree.body if isinstance(node, definitions)}
-    modules, origin = set[str](), dict[str, str]()
-    for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).endswith("_artifact"):
-            path = f"{str(node.module).replace('.', '/')}.py"
-            origin |= {alias.name: path for alias in node.names}
-        elif not isinstance(node, definitions):
-            modules |= names_in(node)
-    queue, seen, used = list(functions), set[str](), {file}
-    while queue:
-        name = queue.pop()
-        if name not in seen and name in defined:
-            modules |= names_in(defined[name])
-            queue += [n.id for n in ast.walk(defined[name]) if isinstance(n, ast.Name)]
-        elif name not in seen and name in origin:
-            used |= used_by(origin[name], (name,))
-        seen.add(name)
-    return used | with_imports(sorted(files_of(modules)))
-
-
-def needed(stage: str, *others: str) -> set[str]:
-    """The stage's own file and all that it imports, directly or not."""
-    return with_imports([f"stages/{stage}.py", *others])
-
-
-def with_imports(queue: list[str]) -> set[str]:
-    found: set[str] = set()
-    while queue:
-        file = queue.pop()
-        if file in found or file.startswith(LEFT_OUT):
-            continue
-        found.add(file)
-        queue += imported_files(ROOT / file)
-    return found
-
-
-def in_registries() -> list[str]:
-    files = [path for folder in REGISTRIES for path in (ROOT / folder).glob("*.py")]
-    return [str(path.relative_to(ROOT)) for path in files]
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_imported_file_is_a_dep(stage: str) -> None:
-    deps = tuple(STAGES[stage].get("deps", []))
-    missing = {
-        file
-        for file in needed(stage)
-        if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)
-        # The package file of a listed folder's siblings says nothing but what the folder is for.
-        and Path(file).name != "__init__.py"
+def test_a_stage_that_calls_variants_depends_on_their_code() -> None:
+    for stage, definition in STAGES.items():
+        needs = [f"{CODE}/variants/${{item.variant}}.json"] if stage in OF_ONE else []
+        needs += [f"{CODE}/variants"] if stage in OF_ALL else []
+        assert [dep for dep in definition["deps"] if dep.startswith(f"{CODE}/variants")] == needs
+    callers = {
+        stage
+        for stage in STAGES
+        if ".engine." in (text := (ROOT / f"stages/{stage}.py").read_text())
+        or "build_artifact" in text
     }
-    assert not missing
+    assert callers | {"latency"} == {*OF_ONE, *OF_ALL}  # latency calls it in timed processes
 
 
-@pytest.mark.parametrize("variant", variants.names())
-@pytest.mark.parametrize("stage", CALLS)
-def test_every_file_that_a_variant_imports_is_a_dep_of_the_stages_that_call_it(
-    stage: str, variant: str
+def test_fetching_depends_on_the_tasks_own_code_alone() -> None:
+    assert f"{CODE}/tasks/${{item.task}}.json" in STAGES["download_glue"]["deps"]
+    mrpc = files_of([tasks.module_of("mrpc", [])])
+    assert {"stages/tasks/mrpc.py", "stages/sources/glue_tsv.py"} <= set(mrpc)
+    assert not {"stages/tasks/imdb.py", "stages/sources/csv_file.py"} & set(mrpc)
+
+
+@pytest.mark.parametrize(
+    ("variant", "file", "is_part"),
+    [
+        ("int8_fast", f"{KERNEL}/tiles.h", True),
+        ("int8_fast", f"{KERNEL}/load_kernel.py", True),
+        ("int8_fast", "stages/engines/int8/layers.py", True),
+        ("int8_fast", "stages/engines/torch_dynamic/layers.py", False),
+        ("int8_dynamic", f"{KERNEL}/tiles.h", False),
+        ("int8_dynamic", "stages/engines/torch_dynamic/layers.py", True),
+        ("int8_dynamic", "stages/engines/int8/layers.py", False),
+        ("int8_onnx", "stages/engines/onnx/session.py", True),
+        ("int8_onnx", "stages/engines/int8/layers.py", False),
+        ("int8_mixed", "stages/variants/int8_mixed/budget.py", True),
+        ("int8_static", "stages/variants/int8_mixed/budget.py", False),
+        ("int8_qat", "stages/training/loop.py", True),
+        ("int8_static", "stages/training/loop.py", False),
+        ("fp32", "stages/model/classifier.py", True),
+        ("fp32", "stages/engines/int8/layers.py", False),
+        ("fp32", "stages/plumbing/files.py", False),  # can stop a stage, changes no result
+    ],
+)
+def test_a_variant_is_made_of_its_own_files_and_of_the_engine_that_it_uses(
+    variant: str, file: str, is_part: bool
 ) -> None:
-    item = (("${item.variant}", variant), ("${item.task}", "mrpc"))
-    deps = []
-    for dep in STAGES[stage]["deps"]:
-        for placeholder, value in item:
-            dep = dep.replace(placeholder, value)
-        deps.append(dep)
-    own = f"stages/variants/{variant}.py"
-    used = used_by(own, CALLS[stage])
-    missing = {
-        file
-        for file in used
-        if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)
-        and Path(file).name != "__init__.py"
-    }
-    assert not missing
+    assert (ROOT / file).exists()
+    assert (file in files_of([variants.module_of(variant)])) == is_part
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_dep_on_code_is_used(stage: str) -> None:
-    used = needed(stage, *in_registries())
-    for dep in STAGES[stage].get("deps", []):
-        if dep.startswith("stages/") and "${" not in dep:
-            assert any(file == dep or file.startswith(f"{dep}/") for file in used), dep
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("params.yaml", "presets"):
+        source = ROOT / name
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, tmp_path / name)  # type: ignore[operator]
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=ignore)
+    return tmp_path
+
+
+def code_of(project: Path) -> dict[str, dict]:
+    """What stage code writes: name -> file -> checksum."""
+    subprocess.run([sys.executable, "-m", "stages.code"], cwd=project, check=True)
+    folder = project / CODE
+    files = sorted(folder.rglob("*.json"))
+    return {str(file.relative_to(folder)): json.loads(file.read_text()) for file in files}
+
+
+@pytest.mark.parametrize(
+    ("file", "touched"),
+    [
+        (f"{KERNEL}/tiles.h", {"variants/int8_fast.json"}),
+        ("stages/engines/onnx/building.py", {"variants/int8_onnx.json"}),
+        ("stages/training/quick_dropout.py", {"finetune.json"}),
+        ("stages/reporting/model_card.py", {"export.json"}),
+        ("stages/sources/glue_tsv.py", {"tasks/mrpc.json"}),
+        ("stages/plumbing/command.py", set()),
+    ],
+)
+def test_an_edit_moves_the_checksums_of_what_it_touches_and_no_others(
+    project: Path, file: str, touched: set[str]
+) -> None:
+    before = code_of(project)
+    with (project / file).open("a") as edited:
+        edited.write("// edited\n" if file.endswith(".h") else "# edited\n")
+    after = code_of(project)
+    assert before.keys() == after.keys()
+    assert {name for name in before if before[name] != after[name]} == touched
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_stage_file_and_command_bear_the_stages_name(stage: str) -> None:
     assert (ROOT / "stages" / f"{stage}.py").exists()
     assert STAGES[stage]["cmd"].startswith(f"python -m stages.{stage}")
+
+
+def test_every_file_beside_the_rooms_is_a_stage() -> None:
+    files = {path.stem for path in (ROOT / "stages").glob("*.py")}
+    assert files == {"__init__", *STAGES}
 
 
 def test_finetune_does_not_depend_on_variants_and_no_stage_knows_one_by_name() -> None:
@@ -164,12 +135,3 @@ def test_finetune_does_not_depend_on_variants_and_no_stage_knows_one_by_name() -
         text = (ROOT / "stages" / f"{stage}.py").read_text()
         for name in (*own, f'"{variants.REFERENCE}"', '"mrpc"', "movie_reviews"):
             assert name not in text, f"stages/{stage}.py knows {name}"
-
-
-def test_no_source_file_is_longer_than_250_lines() -> None:
-    long = {
-        str(path.relative_to(ROOT)): lines
-        for path in (ROOT / "stages").rglob("*.py")
-        if (lines := len(path.read_text().splitlines())) > 250
-    }
-    assert not long

@@ -14,7 +14,7 @@ from stages.engines.int8.layers import layers
 from stages.engines.int8.quantizers import Range, affine
 from stages.model.artifact import read_recipe
 from stages.model.classifier import check_finite
-from stages.model.tokens import Batch, batches, encode, load_tokenizer
+from stages.model.tokens import Batch, batches_of, load_tokenizer
 from stages.plumbing.files import read_json, write_json
 
 RANGES = "ranges.json"
@@ -35,8 +35,7 @@ def choose_rows(train: Path, rows: int, seed: int) -> pd.DataFrame:
 def padded(task: Task, checkpoint: Path, rows: pd.DataFrame) -> list[tuple[np.ndarray, Batch]]:
     """Positions and padded batches of 32, as stage evaluate makes them."""
     recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
-    tokens = encode(tokenizer, task, rows, recipe)
-    return list(batches(tokenizer, tokens, 32, "longest", recipe.max_length))
+    return list(batches_of(tokenizer, task, rows, recipe, 32, "longest"))
 
 
 class InputHistograms:
@@ -50,10 +49,10 @@ class InputHistograms:
         self.ends: dict[str, Range] = {}
         self.counts: dict[str, np.ndarray] = {}
 
-    def run(self, work: Iterable[tuple[np.ndarray, Batch]]) -> None:
-        work = list(work)
+    def run(self, sorted_batches: Iterable[tuple[np.ndarray, Batch]]) -> None:
+        sorted_batches = list(sorted_batches)
         for observe in (self.widen, self.count):
-            for _, batch in work:
+            for _, batch in sorted_batches:
                 inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
                 real = inputs["attention_mask"].bool()
                 hooks = [
@@ -79,8 +78,8 @@ class InputHistograms:
         self.ends[name] = Range(min(before.low, low), max(before.high, high))
 
     def count(self, name: str, x: Tensor) -> None:
-        found = np.histogram(x.double().numpy(), bins=BINS, range=self.ends[name])[0]
-        self.counts[name] = self.counts.get(name, 0) + found
+        counted = np.histogram(x.double().numpy(), bins=BINS, range=self.ends[name])[0]
+        self.counts[name] = self.counts.get(name, 0) + counted
 
 
 def percentile_range(counts: np.ndarray, ends: Range, percentile: float) -> Range:
@@ -128,7 +127,7 @@ def mse_range(counts: np.ndarray, ends: Range, steps: int) -> Range:
 
 def find_ranges(
     module: nn.Module,
-    work: Iterable[tuple[np.ndarray, Batch]],
+    sorted_batches: Iterable[tuple[np.ndarray, Batch]],
     method: Method,
     percentile: float,
     bits: int,
@@ -139,7 +138,7 @@ def find_ranges(
         percentile: of the values to keep, in percent; only for that method.
     """
     seen = InputHistograms(module)
-    seen.run(work)
+    seen.run(sorted_batches)
     return {
         name: percentile_range(counts, seen.ends[name], percentile)
         if method == "percentile"

@@ -70,8 +70,8 @@ def quantize_linears(module: nn.Module, weights: str) -> nn.Module:
 
 
 def quantized_linears(module: nn.Module) -> dict[str, QuantizedLinear]:
-    found = module.named_modules()
-    return {name: child for name, child in found if isinstance(child, QuantizedLinear)}
+    children = module.named_modules()
+    return {name: child for name, child in children if isinstance(child, QuantizedLinear)}
 
 
 def save(module: nn.Module, target: Path) -> None:

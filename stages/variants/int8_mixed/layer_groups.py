@@ -25,11 +25,11 @@ def group_of(layer: str) -> str:
 
 def groups_of(module: nn.Module) -> dict[str, frozenset[str]]:
     """Group -> names of its Linear and Embedding layers, in the order of the network."""
-    found: dict[str, set[str]] = {}
+    groups: dict[str, set[str]] = {}
     for name, child in module.named_modules():
         if isinstance(child, nn.Linear | nn.Embedding):
-            found.setdefault(group_of(name), set()).add(name)
-    return {group: frozenset(names) for group, names in found.items()}
+            groups.setdefault(group_of(name), set()).add(name)
+    return {group: frozenset(names) for group, names in groups.items()}
 
 
 def quantize_except(

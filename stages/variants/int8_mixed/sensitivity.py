@@ -27,17 +27,17 @@ class PartlyQuantized:
         module: nn.Module,
         how: Activations,
         ranges: dict[str, Range],
-        work: Iterable[tuple[np.ndarray, Batch]],
+        sorted_batches: Iterable[tuple[np.ndarray, Batch]],
     ) -> None:
         self.module, self.how, self.ranges = module, how, ranges
-        self.work = list(work)
+        self.sorted_batches = list(sorted_batches)
         self.groups = groups_of(module)
-        self.rows = sum(len(positions) for positions, _ in self.work)
+        self.rows = sum(len(positions) for positions, _ in self.sorted_batches)
 
     def logits(self, kept: Iterable[str]) -> np.ndarray:
         """Shape (rows, labels), in the order of the rows."""
         module = quantize_except(kept, self.module, self.how, self.ranges)
-        return predict_all(predictor(module), self.work, self.rows)
+        return predict_all(predictor(module), self.sorted_batches, self.rows)
 
 
 def search(

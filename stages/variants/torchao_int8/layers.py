@@ -63,8 +63,8 @@ def quantize_linears(module: nn.Module, reduce_range: bool) -> None:
 def quantized_linears(module: nn.Module) -> dict[str, Any]:
     """Layer name -> Linear whose weight is torchao's int8 tensor, which has `qdata` and `scale`."""
     kind = torchao().Int8Tensor
-    found = {name: one for name, one in module.named_modules() if isinstance(one, nn.Linear)}
-    return {name: linear for name, linear in found.items() if isinstance(linear.weight, kind)}
+    linears = {name: one for name, one in module.named_modules() if isinstance(one, nn.Linear)}
+    return {name: linear for name, linear in linears.items() if isinstance(linear.weight, kind)}
 
 
 def seconds_per_batch(module: Any, inputs: list[str], max_length: int, limit: float) -> float:

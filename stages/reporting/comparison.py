@@ -1,0 +1,144 @@
+"""A variant against fp32 on the same texts: each seed's results, and its row of the comparison."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from stages.dataset.task import Task
+from stages.measure import statistics
+from stages.measure.accuracy import same_answers
+from stages.measure.verdict import verdict
+from stages.plumbing import paths
+from stages.plumbing.files import read_json
+from stages.reporting.predictions import Answers, Predictions
+from stages.reporting.row import Cost, Drop, OnSplit, OverSeeds, Row
+from stages.settings.params import Compare, Latency
+from stages.variants import REFERENCE
+
+# metrics/<task>/accuracy/<seed>/<variant>.json by (seed, variant): split -> metric -> score.
+Scores = Mapping[tuple[int, str], dict]
+
+
+def on_splits(
+    task: Task, seed: int, name: str, scores: Scores, predictions: Predictions, settings: Compare
+) -> dict[str, OnSplit]:
+    """One seed's model on each split; on those but validation nothing was chosen."""
+    bootstrap = (settings.bootstrap_samples, settings.confidence)
+    results = {}
+    for split in task.scored:
+        answers = predictions.answers(seed, name, split)
+        before, after = scores[seed, REFERENCE][split], scores[seed, name][split]
+        own = statistics.metric_interval(
+            task.metrics[0], answers.labels, answers.variant, *bootstrap
+        )
+        drops = {}
+        for metric in task.metrics:
+            spread = statistics.paired_drop_interval(
+                metric, answers.labels, [answers.fp32], [answers.variant], *bootstrap
+            )
+            drops[metric] = Drop(100 * (before[metric] - after[metric]), spread.low, spread.high)
+        same = same_answers(answers.variant, answers.fp32, answers.labels)
+        results[split] = OnSplit(
+            scores={metric: after[metric] for metric in task.metrics},
+            low=own.low,
+            high=own.high,
+            drops=drops,
+            agreement_pct=100 * float(same.mean()),
+            disagreements=int((~same).sum()),
+            p=p_value(task, answers),
+            n=len(answers.labels),
+        )
+    return results
+
+
+def p_value(task: Task, answers: Answers) -> float:
+    """McNemar's, of a regression Wilcoxon's."""
+    labels, fp32, ours = answers
+    if task.regression:
+        return statistics.wilcoxon(np.abs(fp32 - labels), np.abs(ours - labels))
+    return statistics.mcnemar(fp32 == labels, ours == labels)
+
+
+def over_seeds(
+    task: Task,
+    name: str,
+    split: str,
+    by_seed: Mapping[int, Mapping[str, OnSplit]],
+    predictions: Predictions,
+    settings: Compare,
+) -> OverSeeds:
+    headline = task.metrics[0]
+    answers = [predictions.answers(seed, name, split) for seed in by_seed]
+    spread = statistics.paired_drop_interval(
+        headline,
+        answers[0].labels,
+        [each.fp32 for each in answers],
+        [each.variant for each in answers],
+        settings.bootstrap_samples,
+        settings.confidence,
+    )
+    scores = [results[split].scores[headline] for results in by_seed.values()]
+    drops = [results[split].drops[headline].points for results in by_seed.values()]
+    return OverSeeds(
+        mean=float(np.mean(scores)),
+        min=min(scores),
+        max=max(scores),
+        drop=Drop(float(np.mean(drops)), spread.low, spread.high),
+        drop_median_points=float(np.median(drops)),
+        drop_worst_points=max(drops),
+    )
+
+
+def row_of(
+    task: Task,
+    name: str,
+    by_seed: Mapping[int, Mapping[str, OnSplit]],
+    scores: Scores,
+    predictions: Predictions,
+    settings: Compare,
+    timing: Latency,
+) -> Row:
+    """The first seed's results, whose model ships, and over all seeds mean, median and worst.
+
+    Validation decides. The verdict is about the mean drop: what a seed adds by chance to one model
+    it also takes from another.
+    """
+    seed = next(iter(by_seed))
+    spreads = {
+        split: over_seeds(task, name, split, by_seed, predictions, settings)
+        for split in task.scored
+    }
+    drop = spreads["validation"].drop
+    decided = verdict(statistics.Interval(drop.low, drop.high), settings.max_drop_points)
+    return Row(
+        seed=seed,
+        seeds=len(by_seed),
+        splits=dict(by_seed[seed]),
+        over_seeds=spreads,
+        majority=scores[seed, name]["validation"][f"majority_{task.metrics[0]}"],
+        verdict="reference" if name == REFERENCE else decided,
+        cost=cost_of(task.name, name, timing),
+    )
+
+
+def cost_of(task: str, name: str, timing: Latency) -> Cost:
+    size = read_json(paths.metric(task, "size", name))
+    ours = read_json(paths.metric(task, "latency", name))
+    fp32 = read_json(paths.metric(task, "latency", REFERENCE))
+    first, last = timing.groups[0], timing.groups[-1]
+    latencies = {}
+    for key in ("mean", "p50", "p90"):
+        latencies[f"{key}_ms"] = ours[first][f"{key}_ms"]
+        latencies[f"speedup_{key}"] = fp32[first][f"{key}_ms"] / ours[first][f"{key}_ms"]
+    return Cost(
+        **latencies,
+        throughput_per_s=ours[last]["throughput_per_s"],
+        throughput_ratio=ours[last]["throughput_per_s"] / fp32[last]["throughput_per_s"],
+        size_mb=size["size_mb"],
+        size_ratio=size["size_ratio"],
+        quantized_ops=size["quantized_ops"],
+        weights=size["weights"],
+        max_length=size["max_length"],
+        instruction_set=ours["instruction_set"],
+        contended=ours["contended"],
+    )
