@@ -1,5 +1,6 @@
 """`make bench`: run the race, write its results, table and picture."""
 
+import gzip
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench import ceiling, finetuning, loadgen, work
+from bench import ceiling, finetuning, loadgen, workloads
 from bench.compiler import NoCompiler
 from bench.environment import differences, environment
 from bench.isa import Isa
@@ -17,11 +18,11 @@ from bench.picture import draw
 from bench.race import race
 from bench.report import markdown, summary
 from bench.results import Measured, results
-from bench.work import BERT, MINILM, Work
+from bench.workloads import BERT, MINILM, Workload
 from stages.latency import one_timing_at_a_time
-from stages.running.environment import all_threads
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import new_file, read_json, write_json, write_text
+from stages.running.environment import all_threads
 
 # Who is run under LoadGen: ours, and one peer, to see that neither is favoured.
 UNDER_LOADGEN = ("int8_fast", "onnxruntime_int8")
@@ -32,23 +33,24 @@ def main(chosen: Settings) -> None:
     here = environment()
     say_what_differs(chosen.folder, here)
     print(f"instruction set: {chosen.isa.name}, {chosen.isa.described}", flush=True)
-    rows = work.rows(chosen.pairs)
+    rows = workloads.rows(chosen.pairs)
     measured = Measured(isa=chosen.isa, environment=here, task=rows.task.name)
     measured.ceilings = ceilings(chosen.isa)
     base = SCRATCH / chosen.isa.name
     for model in chosen.models if "race" in chosen.parts else []:
         folder = base / model
         if model == BERT:
-            checkpoint = work.random_model(rows, folder / "checkpoint")
+            checkpoint = workloads.random_model(rows, folder / "checkpoint")
         else:
-            checkpoint = work.fine_tuned_model(rows, chosen.checkpoint, folder / "checkpoint")
-        measured.work[model] = work.make_work(checkpoint, rows, chosen.batch_size, chosen.lengths)
-        measured.operations[model] = work.operations_per_token(checkpoint)
+            checkpoint = workloads.fine_tuned_model(rows, chosen.checkpoint, folder / "checkpoint")
+        workload = workloads.make_workload(checkpoint, rows, chosen.batch_size, chosen.lengths)
+        measured.workloads[model] = workload
+        measured.operations[model] = workloads.operations_per_token(checkpoint)
         measured.races[model] = race(
             model,
             checkpoint,
             chosen.runners,
-            measured.work[model],
+            workload,
             sorted({1, all_threads()}),
             chosen.rounds,
             chosen.length_calls,
@@ -58,7 +60,7 @@ def main(chosen: Settings) -> None:
     if "kernels" in chosen.parts:
         measured.kernels = run_kernels(chosen)
     if "loadgen" in chosen.parts and MINILM in measured.races:
-        measured.loadgen = run_loadgen(chosen, measured.work[MINILM], base / MINILM)
+        measured.loadgen = run_loadgen(chosen, measured.workloads[MINILM], base / MINILM)
     if "finetune" in chosen.parts:
         measured.finetuning = finetuning.measure(
             chosen.finetune_rounds, chosen.finetune_model, chosen.finetune_rows, chosen.isa
@@ -77,37 +79,38 @@ def say_what_differs(folder: Path, here: dict[str, Any]) -> None:
 
 def ceilings(isa: Isa) -> dict[str, float]:
     try:
-        found = ceiling.measure(isa)
+        gops = ceiling.measure(isa)
     except NoCompiler as error:
         print(f"ceilings: left out, {error}", flush=True)
         return {}
-    print("ceilings of one core, GOP/s:", json.dumps(found), flush=True)
-    return found
+    print("ceilings of one core, GOP/s:", json.dumps(gops), flush=True)
+    return gops
 
 
 def run_kernels(chosen: Settings) -> dict[str, Any]:
-    bits, turns = ("8" if chosen.isa.vnni else "7"), str(chosen.kernel_turns)
+    weights = "full_range" if chosen.isa.vnni else "reduce_range"
+    turns = str(chosen.kernel_turns)
     done = subprocess.run(
-        [sys.executable, "-m", "bench.kernels", bits, turns, chosen.kernel_shapes],
+        [sys.executable, "-m", "bench.kernels", weights, turns, chosen.kernel_shapes],
         env=os.environ | chosen.isa.environment | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         text=True,
     )
     if done.returncode:
         raise UserError(f"the kernels' process ended with code {done.returncode}; see above")
-    found: dict[str, Any] = json.loads(done.stdout)
-    for name, why in found["left_out"].items():
+    measured: dict[str, Any] = json.loads(done.stdout)
+    for name, why in measured["left_out"].items():
         print(f"  kernels, {name}: left out, {why}", flush=True)
-    return found
+    return measured
 
 
-def run_loadgen(chosen: Settings, given: Work, folder: Path) -> dict[str, Any]:
+def run_loadgen(chosen: Settings, workload: Workload, folder: Path) -> dict[str, Any]:
     """Single texts are rows of the sorted batches without their padding."""
     if not loadgen.available():
         print("LoadGen: left out, mlcommons-loadgen not installed", flush=True)
         return {}
-    found = {}
-    sorted_ = {name: given.batches[name] for name in given.names("sorted")}
+    checked = {}
+    sorted_ = {name: workload.batches[name] for name in workload.names("sorted")}
     singles = {}
     for name, batch in sorted_.items():
         for i, length in enumerate(batch["attention_mask"].sum(axis=1)):
@@ -116,21 +119,21 @@ def run_loadgen(chosen: Settings, given: Work, folder: Path) -> dict[str, Any]:
     for name in UNDER_LOADGEN:
         if (folder / name / "prepared.json").exists():
             print(f"LoadGen: {name}", flush=True)
-            found[name] = loadgen.check(name, folder / name, singles, sorted_, chosen.isa)
+            checked[name] = loadgen.check(name, folder / name, singles, sorted_, chosen.isa)
         else:
             print(f"  LoadGen, {name}: left out, it was not in the race", flush=True)
-    return found
+    return checked
 
 
 def write(measured: Measured, chosen: Settings) -> None:
-    found = results(measured)
-    samples = measured.samples()
-    with new_file(chosen.folder / "samples.csv") as partial:
-        samples.to_csv(partial, index=False, float_format="%.4f")
-    write_json(chosen.folder / "results.json", found)
-    write_text(chosen.folder / "results.md", markdown(found))
-    draw(found, chosen.folder / "race.svg")
-    print(summary(found))
+    summed_up = results(measured)
+    samples = measured.samples().to_csv(index=False, float_format="%.4f")
+    with new_file(chosen.folder / "samples.csv.gz") as partial:
+        partial.write_bytes(gzip.compress(samples.encode(), mtime=0))  # the same on every run
+    write_json(chosen.folder / "results.json", summed_up)
+    write_text(chosen.folder / "results.md", markdown(summed_up))
+    draw(summed_up, chosen.folder / "race.svg")
+    print(summary(summed_up))
     print(f"written to {chosen.folder}/ after {measured.minutes:.1f} minutes")
 
 

@@ -6,39 +6,39 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from bench.peers import OTHERS_INT8
-from bench.work import Operations, Work
+from bench.workloads import Operations, Workload
 
 FIRST_TOKEN_ONLY = ("int8_fast",)  # is all that the last layer of these asks for
 
 
 def pass_seconds(
-    samples: pd.DataFrame, model: str, threads: int, runner: str, work: Work
+    samples: pd.DataFrame, model: str, threads: int, runner: str, workload: Workload
 ) -> float | None:
     """Seconds for all rows: the sum of every batch's median. None if it did not take part.
 
     Where only some of a kind's batches were timed (the tutorial's, which all have one shape), the
     mean stands for the others.
     """
-    mine = samples[
+    calls = samples[
         (samples["model"] == model)
         & (samples["threads"] == threads)
         & (samples["runner"] == runner)
         & (samples["kind"] != "length")
     ]
-    if mine.empty:
+    if calls.empty:
         return None
-    medians = mine.groupby("batch")["ms"].median()
-    return float(medians.mean() * len(work.names(mine["kind"].iloc[0])) / 1000)
+    medians = calls.groupby("batch")["ms"].median()
+    return float(medians.mean() * len(workload.names(calls["kind"].iloc[0])) / 1000)
 
 
 def single_ms(samples: pd.DataFrame, model: str, runner: str, length: int) -> float | None:
     """Median milliseconds of one text of so many tokens, at the first thread count."""
-    mine = samples[
+    calls = samples[
         (samples["model"] == model)
         & (samples["runner"] == runner)
         & (samples["batch"] == f"length-{length}")
     ]
-    return None if mine.empty else float(mine["ms"].median())
+    return None if calls.empty else float(calls["ms"].median())
 
 
 def best_peer(figures: Mapping[str, float | None]) -> str | None:

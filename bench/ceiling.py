@@ -7,7 +7,7 @@ import time
 
 from bench.compiler import compiled
 from bench.isa import Isa, choose
-from stages.running.environment import cpuinfo
+from stages.model import cpu
 
 LOOPS = ("fp32", "int8_widened_at_once", "int8_16_products")
 # A shared machine may be slow for seconds, and a ceiling that is too low flatters whoever is timed.
@@ -25,7 +25,7 @@ def measure(isa: Isa) -> dict[str, float]:
         NoCompiler: see compiler.py.
     """
     library = compiled("ceiling.cpp", "-mavx2", "-mfma")
-    names = [*LOOPS, "int8_vnni"] if isa.vnni and "avx512_vnni" in cpuinfo("flags") else LOOPS
+    names = [*LOOPS, "int8_vnni"] if isa.vnni and cpu.has_avx512_vnni() else LOOPS
     result = dict.fromkeys(names, 0.0)
     for turn in range(TURNS):
         for name in names:

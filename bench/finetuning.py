@@ -14,17 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from bench import work
+from bench import workloads
 from bench.isa import Isa
 from stages.measure.accuracy import score
-from stages.running.environment import all_threads
-from stages.training import loop as training
+from stages.model.artifact import Recipe
 from stages.model.classifier import predictor
-from stages.training.model_names import resolve
-from stages.training.pretrained import load, model_inputs
 from stages.model.tokens import batches, encode, predict_all
 from stages.plumbing.command import UserError
+from stages.running.environment import all_threads
 from stages.settings.params import load_params
+from stages.training.loop import train, with_labels
+from stages.training.model_names import resolve
+from stages.training.pretrained import load, model_inputs
 
 WAYS = ("plain", "ours")
 PLAIN_BATCH = 32
@@ -37,7 +38,7 @@ def measure(rounds: int, model: str, rows: int, isa: Isa) -> list[dict[str, Any]
     Raises:
         UserError: a training failed.
     """
-    found = []
+    trainings = []
     for number in range(rounds):
         for way in WAYS:
             print(f"fine-tuning, round {number + 1}/{rounds}: {way}", flush=True)
@@ -48,8 +49,8 @@ def measure(rounds: int, model: str, rows: int, isa: Isa) -> list[dict[str, Any]
             done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
             if done.returncode:
                 raise UserError(f"fine-tuning ({way}) ended with code {done.returncode}; see above")
-            found.append({"way": way, "round": number} | json.loads(done.stdout))
-    return found
+            trainings.append({"way": way, "round": number} | json.loads(done.stdout))
+    return trainings
 
 
 def one(way: str, name: str, limit: int) -> dict[str, float]:
@@ -57,27 +58,31 @@ def one(way: str, name: str, limit: int) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(all_threads())
-    rows = work.rows(work.PAIRS)
-    train = rows.train.head(limit) if limit else rows.train
-    recipe = load_params().recipe(rows.task.name).model_copy(update={"epochs": 1.0})
-    texts = train[list(rows.task.text_columns)].to_numpy().ravel()
-    model, tokenizer = load(resolve(name), rows.task, SEED, texts=texts)
-
-    class How:
-        max_length = recipe.max_length
-        inputs = model_inputs(model, tokenizer.model_input_names)
-
-    examples = training.with_labels(encode(tokenizer, rows.task, train, How()), train)
+    rows = workloads.rows(workloads.PAIRS)
+    trained_on = rows.train.head(limit) if limit else rows.train
+    settings = load_params().training(rows.task.name).model_copy(update={"epochs": 1.0})
+    source, columns = resolve(name), list(rows.task.text_columns)
+    model, tokenizer = load(source, rows.task, SEED, texts=trained_on[columns].to_numpy().ravel())
+    recipe = Recipe(
+        task=rows.task.name,
+        model=name,
+        weights=source.weights,
+        seed=SEED,
+        max_length=settings.max_length,
+        inputs=model_inputs(model, tokenizer.model_input_names),
+    )
+    examples = with_labels(encode(tokenizer, rows.task, trained_on, recipe), trained_on)
     start = time.perf_counter()
     if way == "ours":
-        with tempfile.TemporaryDirectory() as unfinished:
-            training.train(model, tokenizer, recipe, SEED, examples, Path(unfinished) / "x", "race")
+        with tempfile.TemporaryDirectory() as temporary:
+            unfinished = Path(temporary) / "unfinished"
+            train(model, tokenizer, settings, SEED, examples, unfinished, train.__module__, "")
     else:
-        plain(model, tokenizer, examples, recipe.learning_rate)
+        plain(model, tokenizer, examples, settings.learning_rate)
     seconds = time.perf_counter() - start
     model.eval()
-    tokens = encode(tokenizer, rows.task, rows.validation, How())
-    fed = batches(tokenizer, tokens, 32, "longest", How.max_length)
+    tokens = encode(tokenizer, rows.task, rows.validation, recipe)
+    fed = batches(tokenizer, tokens, 32, "longest", recipe.max_length)
     logits = predict_all(predictor(model), fed, len(tokens))
     metrics = score(rows.task.metrics, rows.validation["label"].to_numpy(), logits)
     return {"seconds": seconds, "f1": float(metrics[rows.task.metrics[0]])}

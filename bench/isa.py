@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.compiler import NoCompiler, compiled
-from stages.running.environment import cpuinfo
+from stages.model import cpu
 from stages.plumbing.files import read_json, write_json
 
 NATIVE, AVX2 = "native", "avx2"
@@ -66,7 +66,7 @@ class Isa:
     @property
     def vnni(self) -> bool:
         """Whether the libraries see VNNI."""
-        return cpu_has_vnni() and not self.simulated
+        return cpu.has_vnni() and not self.simulated
 
     @property
     def environment(self) -> dict[str, str]:
@@ -84,11 +84,7 @@ def choose(name: str) -> Isa:
 
 def more_than_avx2() -> set[str]:
     """What `avx2` has to hide here; empty where both modes are the same."""
-    return {flag for flag in cpuinfo("flags").split() if re.match("avx512|avx_vnni|amx_", flag)}
-
-
-def cpu_has_vnni() -> bool:
-    return bool({"avx512_vnni", "avx_vnni"} & more_than_avx2())
+    return {flag for flag in cpu.flags() if re.match("avx512|avx_vnni|amx_", flag)}
 
 
 def hide_from(library: str) -> str:
@@ -117,10 +113,10 @@ def library_file(package: str, pattern: str) -> Path:
     if top is None or not top.submodule_search_locations:
         raise NotHidden(f"{package} is not installed")
     folder = Path(top.submodule_search_locations[0], *package.split(".")[1:])
-    found = sorted(folder.glob(pattern))
-    if not found:
+    files = sorted(folder.glob(pattern))
+    if not files:
         raise NotHidden(f"{package} has no {pattern}")
-    return found[0]
+    return files[0]
 
 
 def patch(file: Path) -> str:

@@ -26,7 +26,7 @@ PRODUCTS = (16, 8)
 Linear = Callable[[], object]
 
 
-def contenders(m: int, n: int, k: int, with_ort: bool, seven_bits: bool) -> dict[str, Linear]:
+def contenders(m: int, n: int, k: int, with_ort: bool, reduce_range: bool) -> dict[str, Linear]:
     """Ready to call; `ours_*` only where this checkout has that kernel."""
     import torch
 
@@ -35,17 +35,17 @@ def contenders(m: int, n: int, k: int, with_ort: bool, seven_bits: bool) -> dict
     torch.manual_seed(0)
     x = torch.randn(m, k)
     plain = torch.nn.Linear(k, n).eval()
-    found: dict[str, Linear] = {"fp32": lambda: plain(x)}
+    ready: dict[str, Linear] = {"fp32": lambda: plain(x)}
     for engine in ("fbgemm", "onednn"):
         if engine in torch.backends.quantized.supported_engines:
             use_engine(engine)
             quantized = quantize_linears(torch.nn.Sequential(plain), "per_channel")
-            found[engine] = lambda quantized=quantized: quantized(x)  # type: ignore[misc]
+            ready[engine] = lambda quantized=quantized: quantized(x)  # type: ignore[misc]
     if with_ort:
-        found["ort"] = ort_linear(plain.weight.detach().numpy(), x.numpy(), seven_bits)
+        ready["ort"] = ort_linear(plain.weight.detach().numpy(), x.numpy(), reduce_range)
     for products in PRODUCTS if ours_exists() else ():
-        found[f"ours_{products}"] = our_linear(plain, x, products)
-    return found
+        ready[f"ours_{products}"] = our_linear(plain, x, products)
+    return ready
 
 
 def ours_exists() -> bool:
@@ -71,12 +71,12 @@ def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-de
     return lambda: ours(x)
 
 
-def ort_linear(weight: np.ndarray, x: np.ndarray, seven_bits: bool) -> Linear:
+def ort_linear(weight: np.ndarray, x: np.ndarray, reduce_range: bool) -> Linear:
     """A graph of MatMul and Add, quantized as the peer `onnxruntime_int8` is."""
-    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper, save
 
     from bench.peers.onnxruntime_int8 import quantize
+    from stages.engines.onnx.session import session
 
     (n, k), bias = weight.shape, np.zeros(weight.shape[0], dtype=np.float32)
     kind = TensorProto.FLOAT
@@ -94,18 +94,15 @@ def ort_linear(weight: np.ndarray, x: np.ndarray, seven_bits: bool) -> Linear:
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "linear.onnx", Path(folder) / "int8.onnx"
         save(model, source)
-        quantize(source, target, seven_bits)
-        session = onnxruntime.InferenceSession(str(target), options)
-    return lambda: session.run(None, {"x": x})
+        quantize(source, target, reduce_range)
+        running = session(target)
+    return lambda: running.run(None, {"x": x})
 
 
-def measure(seven_bits: bool, turns: int, shapes: list[tuple[int, int, int]]) -> dict:
+def measure(reduce_range: bool, turns: int, shapes: list[tuple[int, int, int]]) -> dict:
     """`samples`: shape, contender, ms; `left_out`: contender -> why; `hidden_by`."""
     left_out, hidden_by, samples = {}, {}, []
     try:
@@ -117,7 +114,7 @@ def measure(seven_bits: bool, turns: int, shapes: list[tuple[int, int, int]]) ->
     torch.set_num_threads(1)
     for m, n, k in shapes:
         with torch.inference_mode():
-            running = contenders(m, n, k, "ort" not in left_out, seven_bits)
+            running = contenders(m, n, k, "ort" not in left_out, reduce_range)
             for call in running.values():
                 call()
                 call()
@@ -137,4 +134,5 @@ def measure(seven_bits: bool, turns: int, shapes: list[tuple[int, int, int]]) ->
 if __name__ == "__main__":
     answers, sys.stdout = sys.stdout, sys.stderr
     chosen = [(8, 64, 64)] if sys.argv[3] == "tiny" else SHAPES
-    print(json.dumps(measure(sys.argv[1] == "7", int(sys.argv[2]), chosen)), file=answers)
+    measured = measure(sys.argv[1] == "reduce_range", int(sys.argv[2]), chosen)
+    print(json.dumps(measured), file=answers)

@@ -24,9 +24,9 @@ import numpy as np
 
 from bench import peers
 from bench.isa import Isa, NotHidden, hide_from
-from stages.running.timed_process import save_batches
 from stages.measure.timing import percentile
 from stages.model.tokens import Batch, Predict
+from stages.running.timed_process import read_batches, save_batches
 
 AGREE_PCT = 5.0
 PASSES, LEAST = 16, 64
@@ -81,15 +81,10 @@ def check(
 
 def run(name: str, folder: str, file: str) -> dict[str, Any]:
     """The child."""
-    from safetensors.numpy import load_file
-
-    work: dict[str, Batch] = {}
-    for key, array in load_file(file).items():
-        batch, _, argument = key.partition("/")
-        work.setdefault(batch, {})[argument] = array
-    ordered = sorted(work, key=lambda key: [int(number) for number in re.findall(r"\d+", key)])
-    singles = [work[key] for key in ordered if key.startswith("single")]
-    batches = [work[key] for key in ordered if key.startswith("sorted")]
+    loaded = read_batches(Path(file))
+    ordered = sorted(loaded, key=lambda key: [int(number) for number in re.findall(r"\d+", key)])
+    singles = [loaded[key] for key in ordered if key.startswith("single")]
+    batches = [loaded[key] for key in ordered if key.startswith("sorted")]
     peer = peers.get(name)
     try:
         hide_from(peer.LIBRARY)
@@ -160,8 +155,8 @@ def single_stream(alone: Callable[[int], None], count: int) -> float:
             alone(query.index)
             lg.QuerySamplesComplete([lg.QuerySampleResponse(query.id, 0, 0)])
 
-    found = under_loadgen(settings, issue, count)
-    return float(found["90.00 percentile latency (ns)"]) / 1e6
+    summary = under_loadgen(settings, issue, count)
+    return float(summary["90.00 percentile latency (ns)"]) / 1e6
 
 
 def offline(everything: Callable[[], None], rows: int) -> float:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.isa import AVX2, NATIVE, Isa, choose, more_than_avx2
-from bench.work import BERT, LENGTHS, MINILM, PAIRS
+from bench.workloads import BERT, LENGTHS, MINILM, PAIRS
 from stages import variants
 from stages.plumbing.command import UserError, nearest
 

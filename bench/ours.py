@@ -6,14 +6,12 @@ from typing import Any
 from bench.isa import Isa
 from bench.peers import torch_threads
 from stages import variants
-from stages.model.artifact import copy_without_weights, write_manifest
+from stages.dataset.task import Task
+from stages.model.source import Skipped, Source
 from stages.model.tokens import Predict
-from stages.plumbing.command import UserError
 from stages.settings.params import load_params
-from stages.tasks import Task
-from stages.variants import Source
 
-# The rows that a variant may read while it is built, and the task: see work.py.
+# The rows that a variant may learn from before it is built, and the task: see workloads.py.
 TRAIN, TASK = "train.parquet", "task.json"
 
 
@@ -27,28 +25,18 @@ class Ours:
         self.BITS = 32 if name == variants.REFERENCE else 8
 
     def prepare(self, checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
-        variant = variants.get(self.name)
-        if hasattr(variant, "calibrate"):
-            raise UserError(
-                f"{self.name} learns from training rows before it is built, which the race does "
-                "not do; name a variant that does not"
-            )
         task = Task.model_validate_json((checkpoint / TASK).read_text(encoding="utf-8"))
-        source = Source(task, checkpoint, checkpoint / TRAIN, folder)
-        params = settings(self.name, isa)
-        copy_without_weights(checkpoint, folder)
-        variant.build(source, folder, params)
-        write_manifest(folder, self.name, params.model_dump())
-        count = variant.count_quantized(folder)
-        if count == 0 and self.name != variants.REFERENCE:
-            raise UserError(f"{self.name} has no quantized operator here")
-        write_manifest(folder, self.name, params.model_dump(), quantized_ops=count)
+        learned = folder.with_name(f"{folder.name}.learned")
+        source = Source(task, checkpoint, checkpoint / TRAIN, learned)
+        manifest = variants.build_artifact(self.name, source, settings(self.name, isa), folder)
+        if manifest.skipped:
+            raise Skipped(manifest.skipped)
         endings = (".safetensors", ".onnx", ".pt")
         return [path.name for path in sorted(folder.iterdir()) if path.suffix in endings]
 
     def load(self, folder: Path, threads: int) -> tuple[Predict, int | None]:
-        found = torch_threads(threads)
-        return variants.get(self.name).load(folder), found
+        threads_found = torch_threads(threads)
+        return variants.get(self.name).engine.load(folder), threads_found
 
 
 def settings(name: str, isa: Isa) -> Any:
@@ -57,7 +45,7 @@ def settings(name: str, isa: Isa) -> Any:
     `auto` asks the CPU, which does not know that it is hiding something.
     """
     params = load_params()
-    chosen = params.variant(name) if name in params.quantize else variants.get(name).Params()
+    chosen = params.variant(name) if name in params.quantize else variants.get(name).params()
     if isa.simulated and getattr(chosen, "reduce_range", None) == "auto":
         chosen = chosen.model_copy(update={"reduce_range": True})
     return chosen

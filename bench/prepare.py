@@ -12,9 +12,9 @@ from typing import Any
 
 from bench import peers
 from bench.isa import Isa, NotHidden, choose, hide_from
+from stages.model.source import Skipped
 from stages.plumbing.command import UserError
 from stages.plumbing.files import new_folder, read_json, sha256, write_json
-from stages.variants import Skipped
 
 NOTE = "prepared.json"
 HERE = Path(__file__).parent
@@ -54,8 +54,8 @@ def prepare(name: str, checkpoint: Path, folder: Path, isa: Isa) -> Prepared:
         if done.returncode:
             last = log.read_text().strip().splitlines()[-1:] or ["no message"]
             return Prepared(name, folder, f"could not be built: {last[0][:200]} (see {log})")
-    found = read_json(note)
-    return Prepared(name, folder, found["skipped"], found["size_mb"])
+    facts = read_json(note)
+    return Prepared(name, folder, facts["skipped"], facts["size_mb"])
 
 
 def key_of(name: str, checkpoint: Path, isa: Isa) -> str:

@@ -1,7 +1,6 @@
 """All runners of one model, interleaved: round robin over living processes, block by block."""
 
 import tempfile
-from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from bench import peers
 from bench.isa import Isa
 from bench.prepare import Prepared, prepare
 from bench.runner import CutOff, Runner
-from bench.work import Work
+from bench.workloads import Workload
 from stages.running.timed_process import save_batches
 from stages.variants import REFERENCE
 
@@ -46,14 +45,14 @@ def race(
     model: str,
     checkpoint: Path,
     names: list[str],
-    work: Work,
+    workload: Workload,
     thread_counts: list[int],
     rounds: int,
     length_calls: int,
     isa: Isa,
     folder: Path,
 ) -> Outcome:
-    """Time `names` on `work`, every batch once per pass.
+    """Time `names` on `workload`, every batch once per pass.
 
     A round is every `rounds`-th batch, so that all rounds together are one pass over the rows, and
     each round has long and short texts. Single texts of fixed length are timed with the first
@@ -63,7 +62,7 @@ def race(
     ready = []
     for name in dict.fromkeys(names):
         if name not in peers.known():
-            outcome.leave_out(name, f"there is no stages/variants/{name}.py in this checkout")
+            outcome.leave_out(name, f"there is no variant stages/variants/{name} in this checkout")
             continue
         print(f"{model}: preparing {name}", flush=True)
         one = prepare(name, checkpoint, folder / name, isa)
@@ -74,11 +73,13 @@ def race(
     ready.sort(key=lambda one: one.name != REFERENCE)  # whose logits the others' are compared with
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "batches.safetensors"
-        save_batches(work.batches, file)
+        save_batches(workload.batches, file)
         for threads in thread_counts:
             first = threads == thread_counts[0]
             calls = length_calls if first else 0
-            one_thread_count(outcome, model, ready, work, threads, rounds, calls, isa, file, first)
+            one_thread_count(
+                outcome, model, ready, workload, threads, rounds, calls, isa, file, first
+            )
             # Whoever was cut off once is not asked again.
             ready = [one for one in ready if one.name in outcome.runners]
     return outcome
@@ -88,7 +89,7 @@ def one_thread_count(
     outcome: Outcome,
     model: str,
     ready: list[Prepared],
-    work: Work,
+    workload: Workload,
     threads: int,
     rounds: int,
     length_calls: int,
@@ -111,16 +112,16 @@ def one_thread_count(
         for one in ready if not first else []:
             start(one)
         for one in ready:
-            runner, mine = start(one), feed(one.name, work)
+            runner, batch_names = start(one), feed(one.name, workload)
             try:
                 facts = runner.wait()
                 facts |= {"size_mb": one.size_mb, "bits": peers.get(one.name).BITS}
-                runner.probe(mine[-1], len(mine))
+                runner.probe(batch_names[-1], len(batch_names))
             except CutOff as reason:
                 runner.close()
                 outcome.leave_out(one.name, str(reason))
                 continue
-            logits = runner.logits(work.names("sorted")[-1])
+            logits = runner.logits(workload.names("sorted")[-1])
             if one.name == REFERENCE:
                 reference = logits
             elif reference is not None and not alike(logits, reference):
@@ -132,14 +133,16 @@ def one_thread_count(
         for number in range(rounds):
             print(f"{model}: threads {threads}, round {number + 1}/{rounds}", flush=True)
             for name, runner in running.items():
-                mine = feed(name, work)[number::rounds]
+                batch_names = feed(name, workload)[number::rounds]
                 if name in peers.TUTORIAL:
-                    mine = mine[::TUTORIAL_EVERY]
-                time_block(outcome, model, runner, work, mine, number)
-            for length in work.names("length") if length_calls else []:
+                    batch_names = batch_names[::TUTORIAL_EVERY]
+                time_block(outcome, model, runner, workload, batch_names, number)
+            for length in workload.names("length") if length_calls else []:
                 for name, runner in running.items():
                     if name not in peers.TUTORIAL:
-                        time_block(outcome, model, runner, work, [length] * length_calls, number)
+                        time_block(
+                            outcome, model, runner, workload, [length] * length_calls, number
+                        )
         for name, runner in running.items():
             outcome.runners[name].setdefault("peak_mb", runner.peak_mb())
 
@@ -152,19 +155,23 @@ def alike(logits: np.ndarray, reference: np.ndarray) -> bool:
     return bool(np.abs(logits - reference).mean() <= 0.5 * np.abs(reference).mean())
 
 
-def feed(name: str, work: Work) -> list[str]:
-    return work.names("tutorial" if name in peers.TUTORIAL else "sorted")
+def feed(name: str, workload: Workload) -> list[str]:
+    return workload.names("tutorial" if name in peers.TUTORIAL else "sorted")
 
 
 def time_block(
-    outcome: Outcome, model: str, runner: Runner, work: Work, names: Iterable[str], number: int
+    outcome: Outcome,
+    model: str,
+    runner: Runner,
+    workload: Workload,
+    names: list[str],
+    number: int,
 ) -> None:
-    names = list(names)
     for batch, (ms, answers) in zip(names, runner.time(names), strict=True):
         facts = {"model": model, "threads": runner.threads, "runner": runner.name}
         facts |= {"kind": batch.partition("-")[0], "batch": batch, "round": number}
         outcome.samples.append(facts | {"ms": ms})
-        rows = work.positions.get(batch, [])
-        given = outcome.answers.setdefault(runner.name, {})
+        rows = workload.positions.get(batch, [])
+        answered = outcome.answers.setdefault(runner.name, {})
         for row, answer in zip(rows, answers, strict=False):
-            given.setdefault(row, answer)
+            answered.setdefault(row, answer)

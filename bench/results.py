@@ -12,7 +12,7 @@ from bench.ceiling import int8_ceiling
 from bench.isa import Isa
 from bench.race import Outcome
 from bench.targets import judge
-from bench.work import BERT, LENGTHS, MINILM, MRPC, Operations, Work
+from bench.workloads import BERT, LENGTHS, MINILM, MRPC, Operations, Workload
 from stages.variants import REFERENCE
 
 OURS = "int8_fast"
@@ -22,13 +22,13 @@ KERNELS = {"fbgemm": "fbgemm", "onednn": "onednn", "ort": "ort"}
 
 @dataclass
 class Measured:
-    """All that one run gave. `work`, `operations` (per token) and `races` are by model."""
+    """All that one run gave. `workloads`, `operations` (per token) and `races` are by model."""
 
     isa: Isa
     environment: dict[str, Any]
     task: str
     ceilings: dict[str, float] = field(default_factory=dict)
-    work: dict[str, Work] = field(default_factory=dict)
+    workloads: dict[str, Workload] = field(default_factory=dict)
     operations: dict[str, Operations] = field(default_factory=dict)
     races: dict[str, Outcome] = field(default_factory=dict)
     kernels: dict[str, Any] = field(default_factory=dict)
@@ -72,20 +72,20 @@ def results(measured: Measured) -> dict[str, Any]:
 
 def model_rows(measured: Measured, samples: pd.DataFrame, model: str) -> list[dict[str, Any]]:
     """One per runner: seconds and shares by thread count, single texts, and what it takes up."""
-    outcome, work = measured.races[model], measured.work[model]
+    outcome, workload = measured.races[model], measured.workloads[model]
     counts = sorted({sample["threads"] for sample in outcome.samples})
     rows: list[dict[str, Any]] = []
     for name, facts in outcome.runners.items():
         row: dict[str, Any] = {"model": model, "runner": name} | facts
         row["seconds"], row["gops"] = {}, {}
         kind = "tutorial" if name in peers.TUTORIAL else "sorted"
-        tokens = sum(work.tokens[batch] for batch in work.names(kind))
-        texts = sum(len(work.positions[batch]) for batch in work.names(kind))
+        tokens = sum(workload.tokens[batch] for batch in workload.names(kind))
+        texts = sum(len(workload.positions[batch]) for batch in workload.names(kind))
         for threads in counts:
-            found = pass_seconds(samples, model, threads, name, work)
-            if found is not None:
-                row["seconds"][str(threads)] = found
-                done = gops(measured.operations[model], name, tokens, texts, found)
+            seconds = pass_seconds(samples, model, threads, name, workload)
+            if seconds is not None:
+                row["seconds"][str(threads)] = seconds
+                done = gops(measured.operations[model], name, tokens, texts, seconds)
                 row["gops"][str(threads)] = done
         row["share_of_ceiling_pct"] = share(row["gops"].get("1"), row["bits"], measured.ceilings)
         row["share_of_wall_pct"] = of_wall(row["gops"].get("1"), row["bits"], measured.ceilings)
@@ -102,18 +102,18 @@ def model_rows(measured: Measured, samples: pd.DataFrame, model: str) -> list[di
     return rows
 
 
-def share(found: float | None, bits: int, ceilings: dict[str, float]) -> float | None:
+def share(gops_of_one_core: float | None, bits: int, ceilings: dict[str, float]) -> float | None:
     """Percent of what one core can do at most, in fp32 or in int8."""
-    if found is None or not ceilings:
+    if gops_of_one_core is None or not ceilings:
         return None
-    return 100 * found / (ceilings["fp32"] if bits == 32 else int8_ceiling(ceilings))
+    return 100 * gops_of_one_core / (ceilings["fp32"] if bits == 32 else int8_ceiling(ceilings))
 
 
-def of_wall(found: float | None, bits: int, ceilings: dict[str, float]) -> float | None:
+def of_wall(gops_of_one_core: float | None, bits: int, ceilings: dict[str, float]) -> float | None:
     """Percent of int8 that widens every product at once: what libraries do without VNNI."""
-    if found is None or not ceilings or bits == 32:
+    if gops_of_one_core is None or not ceilings or bits == 32:
         return None
-    return 100 * found / ceilings["int8_widened_at_once"]
+    return 100 * gops_of_one_core / ceilings["int8_widened_at_once"]
 
 
 def by_runner(rows: list[dict[str, Any]], model: str, key: str, at: str) -> dict[str, float | None]:
@@ -135,19 +135,18 @@ def kernel_figures(kernels: dict[str, Any]) -> dict[str, Any]:
     return figures
 
 
-def finetune_figures(found: list[dict[str, Any]]) -> dict[str, Any]:
-    if not found:
+def finetune_figures(trainings: list[dict[str, Any]]) -> dict[str, Any]:
+    if not trainings:
         return {}
-    seconds = {
-        w: float(np.median([one["seconds"] for one in found if one["way"] == w])) for w in WAYS
-    }
-    f1 = {w: float(np.mean([one["f1"] for one in found if one["way"] == w])) for w in WAYS}
+    by_way = {way: [one for one in trainings if one["way"] == way] for way in WAYS}
+    seconds = {way: float(np.median([one["seconds"] for one in by_way[way]])) for way in WAYS}
+    f1 = {way: float(np.mean([one["f1"] for one in by_way[way]])) for way in WAYS}
     return {
         "seconds": seconds,
         "f1": f1,
         "f1_lost": f1["plain"] - f1["ours"],
         "plain_vs_ours_x": seconds["plain"] / seconds["ours"],
-        "runs": found,
+        "runs": trainings,
     }
 
 
@@ -158,25 +157,25 @@ def target_values(
     measured: Measured,
 ) -> dict[str, float | None]:
     values: dict[str, float | None] = {}
-    mine = {row["model"]: row for row in rows if row["runner"] == OURS}
-    if BERT in mine:
-        values["bert_base_mb"] = mine[BERT]["size_mb"]
-    if BERT in mine and measured.task == MRPC:
+    ours = {row["model"]: row for row in rows if row["runner"] == OURS}
+    if BERT in ours:
+        values["bert_base_mb"] = ours[BERT]["size_mb"]
+    if BERT in ours and measured.task == MRPC:
         seconds = by_runner(rows, BERT, "seconds", "1")
         best = best_peer(seconds)
         values["mrpc_vs_tutorial_fp32_x"] = ratio(seconds.get("tutorial_fp32"), seconds[OURS])
         values["mrpc_vs_best_peer_x"] = ratio(seconds.get(best or ""), seconds[OURS])
         # The target speaks of two threads; on a machine with more this is not measured.
-        two = mine[BERT]["seconds"].get("2")
+        two = ours[BERT]["seconds"].get("2")
         values["threads2_vs_1_x"] = ratio(seconds[OURS], two)
-    if BERT in mine:
+    if BERT in ours:
         single = by_runner(rows, BERT, "single_ms", "128")
         best = best_peer(single)
         values["batch1_len128_vs_best_peer_x"] = ratio(single.get(best or ""), single[OURS])
     for name, theirs in KERNELS.items():
         values[f"kernel_vs_{name}_x"] = kernels.get(f"ours_16_vs_{theirs}_x")
-    if MINILM in mine and measured.task == MRPC:
-        values["minilm_differing_answers"] = mine[MINILM]["differing_answers"]
+    if MINILM in ours and measured.task == MRPC:
+        values["minilm_differing_answers"] = ours[MINILM]["differing_answers"]
     if measured.task == MRPC:
         values["finetune_vs_plain_x"] = finetune.get("plain_vs_ours_x")
     return values

@@ -14,9 +14,9 @@ import numpy as np
 
 from bench import peers
 from bench.isa import Isa, NotHidden, hide_from
-from stages.running.timed_process import TimedProcess
 from stages.model.tokens import Batch, Predict
 from stages.plumbing.command import UserError
+from stages.running.timed_process import TimedProcess, read_batches
 
 LIMIT_S = 20.0  # of one batch; who takes longer is cut off
 PASS_LIMIT_S = 240.0  # of all batches, by what the longest takes
@@ -56,8 +56,8 @@ class Runner(TimedProcess):
             facts: dict[str, Any] = self.answer()
         except UserError:
             raise CutOff(f"{self.name} could not be loaded (see {self.log.name})") from None
-        if found := facts.get("error"):
-            raise CutOff(f"{self.name}: {found}")
+        if error := facts.get("error"):
+            raise CutOff(f"{self.name}: {error}")
         if facts["threads"] not in (None, self.threads):
             raise CutOff(f"{self.name} runs with {facts['threads']} threads, not {self.threads}")
         return facts
@@ -100,12 +100,12 @@ class Runner(TimedProcess):
 
     def time(self, keys: list[str]) -> list[tuple[float, list[int]]]:
         """Milliseconds of each of these batches, and the answer to each of its rows."""
-        found: list[tuple[float, list[int]]] = self.ask({"time": keys})
-        return found
+        times: list[tuple[float, list[int]]] = self.ask({"time": keys})
+        return times
 
     def peak_mb(self) -> float:
-        found: float = self.ask({"peak": True})
-        return found
+        megabytes: float = self.ask({"peak": True})
+        return megabytes
 
     def close(self) -> None:
         """May be called again."""
@@ -144,30 +144,25 @@ def serve(name: str, folder: str, threads: str, batches: str) -> None:
     def answer(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)
 
-    from safetensors.numpy import load_file
-
-    work: dict[str, Batch] = {}
-    for key, array in load_file(batches).items():
-        batch, _, argument = key.partition("/")
-        work.setdefault(batch, {})[argument] = array
+    loaded = read_batches(Path(batches))
     peer = peers.get(name)
     try:
         how = hide_from(peer.LIBRARY)
     except NotHidden as error:
         return answer({"error": f"the instruction set could not be hidden: {error}"})
     start = time.perf_counter()
-    predict, found = peer.load(Path(folder), int(threads))
+    predict, threads_found = peer.load(Path(folder), int(threads))
     load_s = time.perf_counter() - start
-    answer({"threads": found, "load_s": load_s, "hidden_by": how})
+    answer({"threads": threads_found, "load_s": load_s, "hidden_by": how})
     for line in sys.stdin:
         request = json.loads(line)
         if keys := request.get("time"):
-            predict(work[keys[0]])  # caches are cold after another's turn: this one is not timed
-            answer([timed(predict, work[key]) for key in keys])
+            predict(loaded[keys[0]])  # caches are cold after another's turn: this one is not timed
+            answer([timed(predict, loaded[key]) for key in keys])
         elif "logits" in request:
-            answer(np.asarray(predict(work[request["logits"]])).tolist())
+            answer(np.asarray(predict(loaded[request["logits"]])).tolist())
         elif "probe" in request:
-            answer(timed(predict, work[request["probe"]])[0] / 1000)
+            answer(timed(predict, loaded[request["probe"]])[0] / 1000)
         else:
             answer(peak_mb())
 

@@ -43,7 +43,7 @@ def compare(task: str) -> None:
     rows = {name: replace(row, on_front=name in on_front) for name, row in rows.items()}
     budget = params.compare.max_drop_points
     choice = choose(contenders, variants.REFERENCE, headline, budget)
-    flat = {name: row.flat(definition) for name, row in rows.items()}
+    flat = {name: row.flat() for name, row in rows.items()}
     with new_folder(paths.METRICS / task / "compare") as folder:
         for name, values in flat.items():
             write_json(folder / f"{name}.json", values)

@@ -77,7 +77,7 @@ def what_ships(task: str) -> Choice:
     params = load_params()
     definition = read_task(task)
     files = sorted((paths.METRICS / task / "compare").glob("*.json"))
-    rows = {path.stem: Row.read(path, definition) for path in files}
+    rows = {path.stem: Row.read(path) for path in files}
     if params.export.variant == AUTO:
         contenders = {name: row.contender for name, row in rows.items()}
         budget = params.compare.max_drop_points

@@ -11,7 +11,7 @@ from stages.settings.params import load_params
 
 def quantize(task: str, seed: str, variant: str) -> None:
     """Write models/<task>/seed_<seed>/<variant>/: weights, configuration, tokenizer, manifest."""
-    target = paths.artifact(task, seed, variant)
+    params, target = load_params().variant(variant), paths.artifact(task, seed, variant)
     source = Source(
         read_task(task),
         paths.checkpoint(task, seed),
@@ -19,7 +19,6 @@ def quantize(task: str, seed: str, variant: str) -> None:
         learned=partial_name(target.with_name(f"{variant}.learned")),
     )
     with new_folder(target) as folder:
-        params = load_params().variant(variant)
         manifest = variants.build_artifact(variant, source, params, folder)
     if manifest.skipped:
         print(f"{task}/{variant}: SKIPPED, {manifest.skipped}")

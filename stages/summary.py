@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from stages.dataset.task import read_task
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, read_json, write_text
@@ -34,10 +33,10 @@ def summary() -> None:
 
 def rows_of(task: str, params: Params) -> list[dict]:
     """One row per variant but fp32, which stands beside each."""
-    definition, group = read_task(task), params.latency.groups[0]
+    group = params.latency.groups[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     # Those that were skipped have no file.
-    compared = {file.stem: Row.read(file, definition) for file in files if file.exists()}
+    compared = {file.stem: Row.read(file) for file in files if file.exists()}
     fp32 = compared[REFERENCE]
     runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
 
@@ -51,7 +50,7 @@ def rows_of(task: str, params: Params) -> list[dict]:
             "weights": row.cost.weights,
             "max_length": row.cost.max_length,
             "n": row.splits["validation"].n,
-            "metric": definition.metrics[0],
+            "metric": row.headline,
             "before": fp32.over_seeds["validation"].mean,
             "variant": name,
             "after": row.over_seeds["validation"].mean,

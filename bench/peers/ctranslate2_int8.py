@@ -50,11 +50,11 @@ def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
     view = ctranslate2.StorageView.from_array
 
     def predict(batch):  # type: ignore[no-untyped-def]
-        found = encoder.forward_batch(
+        output = encoder.forward_batch(
             view(batch["input_ids"].astype(np.int32)),
             view(batch["attention_mask"].sum(axis=1, dtype=np.int32)),
             batch["token_type_ids"].tolist(),
         )
-        return np.array(found.pooler_output) @ head["weight"].T + head["bias"]
+        return np.array(output.pooler_output) @ head["weight"].T + head["bias"]
 
     return predict, None  # it does not tell

@@ -32,20 +32,10 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
 
 def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
-    import onnxruntime
+    from stages.engines.onnx.session import session, session_predictor
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors
-    file = folder / MODEL if folder.is_dir() else folder
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    names = [argument.name for argument in session.get_inputs()]
-
-    def predict(batch):  # type: ignore[no-untyped-def]
-        return session.run(["logits"], {name: batch[name] for name in names})[0]
-
-    return predict, session.get_session_options().intra_op_num_threads
+    running = session(folder / MODEL if folder.is_dir() else folder, threads)
+    return session_predictor(running), running.get_session_options().intra_op_num_threads
 
 
 def export(checkpoint: Path, target: Path) -> None:
@@ -81,7 +71,7 @@ def fuse(source: Path, target: Path) -> None:
     optimized.save_model_to_file(str(target))
 
 
-def quantize(source: Path, target: Path, seven_bits: bool) -> None:
+def quantize(source: Path, target: Path, reduce_range: bool) -> None:
     import logging
 
     from onnx import TensorProto
@@ -94,7 +84,7 @@ def quantize(source: Path, target: Path, seven_bits: bool) -> None:
             target,
             op_types_to_quantize=["MatMul", "Gather", "Attention", "EmbedLayerNormalization"],
             per_channel=True,
-            reduce_range=seven_bits,
+            reduce_range=reduce_range,
             weight_type=QuantType.QInt8,
             extra_options={"DefaultTensorType": TensorProto.FLOAT},  # behind fused operators
         )

@@ -18,5 +18,5 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
 
 def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
-    found = torch_threads(threads)
-    return predictor(load_checkpoint(folder)), found
+    threads_found = torch_threads(threads)
+    return predictor(load_checkpoint(folder)), threads_found

@@ -9,9 +9,9 @@ from typing import Any
 
 from bench.isa import Isa
 from bench.peers import fastest, torch_threads
+from stages.engines.torch_dynamic.layers import quantize_linears, save, use_engine
 from stages.model.classifier import load_checkpoint, predictor
 from stages.model.tokens import Predict
-from stages.engines.torch_dynamic.layers import quantize_linears, save, use_engine
 from stages.plumbing.files import write_text
 
 LIBRARY, REQUIRES, BITS = "torch", (), 8
@@ -29,8 +29,8 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
 
 def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
-    found = torch_threads(threads)
-    return predictor(quantized(folder, (folder / CHOSEN).read_text())), found
+    threads_found = torch_threads(threads)
+    return predictor(quantized(folder, (folder / CHOSEN).read_text())), threads_found
 
 
 def available() -> list[str]:

@@ -17,8 +17,8 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
     copy_without_weights(checkpoint, folder)
     module = load_checkpoint(checkpoint)
-    quantize_linears(module, reduced=not isa.vnni)
-    save(module, folder / STORED, reduced=not isa.vnni)
+    quantize_linears(module, reduce_range=not isa.vnni)
+    save(module, folder / STORED, reduce_range=not isa.vnni)
     return [STORED]
 
 
@@ -27,6 +27,6 @@ def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
     from stages.variants.torchao_int8.layers import load as load_torchao
     from stages.variants.torchao_int8.layers import torchao
 
-    found = torch_threads(threads)
+    threads_found = torch_threads(threads)
     torchao()  # before transformers, which imports it with all its notes
-    return predictor(load_torchao(without_weights(folder), folder / STORED)), found
+    return predictor(load_torchao(without_weights(folder), folder / STORED)), threads_found

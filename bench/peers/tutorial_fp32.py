@@ -26,8 +26,8 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
     from transformers import BertForSequenceClassification
 
-    found = torch_threads(threads)
-    return tutorial_loop(BertForSequenceClassification.from_pretrained(folder)), found
+    threads_found = torch_threads(threads)
+    return tutorial_loop(BertForSequenceClassification.from_pretrained(folder)), threads_found
 
 
 def tutorial_loop(model: object) -> Predict:

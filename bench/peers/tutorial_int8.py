@@ -21,8 +21,8 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
 
 
 def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
-    found = torch_threads(threads)
-    return tutorial_loop(quantized(folder)), found
+    threads_found = torch_threads(threads)
+    return tutorial_loop(quantized(folder)), threads_found
 
 
 def quantized(folder: Path):  # type: ignore[no-untyped-def]

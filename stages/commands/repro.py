@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 from stages.commands.preset import apply_preset
-from stages.dataset.task import read_task
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.reporting.in_short import in_short
@@ -38,7 +37,7 @@ def repro() -> None:
     for page in [*pages, paths.REPORTS / "summary.md"]:
         print(f"\n{page.read_text(encoding='utf-8')}")
     for name in params.tasks:
-        print(f"{in_short(read_task(name), params)}\n")
+        print(f"{in_short(name, params)}\n")
 
 
 def out_of_reach(params: Params) -> list[str]:

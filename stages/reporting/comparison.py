@@ -111,6 +111,8 @@ def row_of(
     drop = spreads["validation"].drop
     decided = verdict(statistics.Interval(drop.low, drop.high), settings.max_drop_points)
     return Row(
+        metrics=task.metrics,
+        test="wilcoxon_p" if task.regression else "mcnemar_p",
         seed=seed,
         seeds=len(by_seed),
         splits=dict(by_seed[seed]),

@@ -13,7 +13,7 @@ from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.reporting.markdown_table import pipe_table
-from stages.reporting.row import Drop, OnSplit, Row, p_name
+from stages.reporting.row import Drop, OnSplit, Row
 from stages.settings.params import Compare, Latency
 
 TEST_NAMES = {"mcnemar_p": "McNemar p", "wilcoxon_p": "Wilcoxon p"}
@@ -46,16 +46,19 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     any_row, environment = next(iter(rows.values())), read_json(paths.ENVIRONMENT)
     several, cost = any_row.seeds > 1, any_row.cost
     parts = [f"### {task.name}"]
-    parts.append(pipe_table([summary_cells(name, row, task) for name, row in rows.items()]))
+    parts.append(pipe_table([summary_cells(name, row) for name, row in rows.items()]))
     parts.append(
         f"`export.variant: auto` ships {compared.choice.variant}: {compared.choice.reason}."
     )
     parts += [f"{name}: SKIPPED, {reason}." for name, reason in compared.skipped.items()]
     for split, one in any_row.splits.items():
         seed = f", seed {any_row.seed}" if several else ""
-        cells = [accuracy_cells(name, row.splits[split], task) for name, row in rows.items()]
+        cells = [
+            accuracy_cells(name, row.splits[split], headline, row.test)
+            for name, row in rows.items()
+        ]
         parts += [f"{split}, {one.n} texts{seed}:", pipe_table(cells)]
-    test = TEST_NAMES[p_name(task)]
+    test = TEST_NAMES[any_row.test]
     for split in task.scored if several else ():
         cells = [
             seed_cells(name, row, split, compared.by_seed[name], headline, settings.confidence)
@@ -92,11 +95,11 @@ def drop_cell(drop: Drop) -> str:
     return f"{drop.points:+.2f} ({drop.low:+.2f} to {drop.high:+.2f})"
 
 
-def summary_cells(name: str, row: Row, task: Task) -> Cells:
+def summary_cells(name: str, row: Row) -> Cells:
     """The whole field at a glance; means are over the seeds."""
     mean = " (mean)" if row.seeds > 1 else ""
     score = row.over_seeds["validation"].mean
-    cells = {"variant": name, f"{task.metrics[0]}{mean}": f"{score:.4f}"}
+    cells = {"variant": name, f"{row.headline}{mean}": f"{score:.4f}"}
     for split, several in row.over_seeds.items():
         cells[f"drop on {split}{mean}"] = drop_cell(several.drop)
     return cells | {
@@ -117,14 +120,13 @@ def class_cells(classes: pd.DataFrame) -> list[Cells]:
     ]
 
 
-def accuracy_cells(name: str, one: OnSplit, task: Task) -> Cells:
-    headline = task.metrics[0]
+def accuracy_cells(name: str, one: OnSplit, headline: str, test: str) -> Cells:
     return {
         "variant": name,
         headline: f"{one.scores[headline]:.4f} ({one.low:.3f} to {one.high:.3f})",
         "drop in points": drop_cell(one.drops[headline]),
         "same answers": f"{one.agreement_pct:.1f} %",
-        TEST_NAMES[p_name(task)]: f"{one.p:.2g}",
+        TEST_NAMES[test]: f"{one.p:.2g}",
     }
 
 

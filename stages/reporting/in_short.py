@@ -1,6 +1,5 @@
 """Five lines for whoever decides: what ships, what it loses, what is gained, where to read on."""
 
-from stages.dataset.task import Task
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.reporting.row import Row
@@ -8,14 +7,13 @@ from stages.settings.params import Params
 from stages.variants import REFERENCE
 
 
-def in_short(task: Task, params: Params) -> str:
+def in_short(task: str, params: Params) -> str:
     """Of the variant that stage export wrote, against the reference, on validation."""
-    exported = read_json(paths.METRICS / task.name / "export.json")
+    exported = read_json(paths.METRICS / task / "export.json")
     ours, fp32 = (
-        Row.read(paths.metric(task.name, "compare", name), task)
-        for name in (exported["variant"], REFERENCE)
+        Row.read(paths.metric(task, "compare", name)) for name in (exported["variant"], REFERENCE)
     )
-    headline, decisive = task.metrics[0], ours.over_seeds["validation"]
+    headline, decisive = ours.headline, ours.over_seeds["validation"]
     drop, cost, before = decisive.drop, ours.cost, fp32.cost
     confidence = f"{100 * params.compare.confidence:g} %"
     seeds = f", mean of {ours.seeds} seeds" if ours.seeds > 1 else ""
@@ -36,7 +34,6 @@ def in_short(task: Task, params: Params) -> str:
         f"{before.p90_ms:.1f} (p90, {group}).{busy}",
         "smaller": f"{cost.size_ratio:.2f} times: {cost.size_mb:.1f} MB instead of "
         f"{before.size_mb:.1f}",
-        "read": f"{paths.REPORTS / task.name / 'compare.md'}; the files are in "
-        f"{paths.EXPORTS / task.name}/",
+        "read": f"{paths.REPORTS / task / 'compare.md'}; the files are in {paths.EXPORTS / task}/",
     }
-    return "\n".join(f"{task.name} {word + ':':9}{text}" for word, text in lines.items())
+    return "\n".join(f"{task} {word + ':':9}{text}" for word, text in lines.items())

@@ -18,7 +18,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
     confidence = f"{100 * params.compare.confidence:g} %"
     timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
     environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
-    row = Row.read(paths.metric(task.name, "compare", manifest.variant), task)
+    row = Row.read(paths.metric(task.name, "compare", manifest.variant))
     classes = [f"{i} = {text}" for i, text in enumerate(task.labels)]
     meaning = ", ".join(classes) or "one logit, the score itself"
     lines = [

@@ -9,11 +9,14 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from stages.dataset.task import Task, prefix_of
+from stages.dataset.task import prefix_of
+from stages.measure.metrics import METRICS
 from stages.measure.selection import Contender
 from stages.plumbing.files import read_json
 
 Flat = dict[str, Any]
+MAJORITY = "majority_"
+TESTS = ("mcnemar_p", "wilcoxon_p")
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,15 @@ class Cost:
 @dataclass(frozen=True)
 class Row:
     """Attributes:
+    metrics: of the task; the first is the one that decides.
+    test: that `p` of a split is of: `mcnemar_p`, of a regression `wilcoxon_p`.
     seed: the first one, whose model is timed and ships.
     splits: split -> that model's results; over_seeds: split -> those of all seeds.
     majority: what always giving the same answer scores on validation.
     """
 
+    metrics: tuple[str, ...]
+    test: str
     seed: int
     seeds: int
     splits: dict[str, OnSplit]
@@ -95,6 +102,10 @@ class Row:
     verdict: str
     cost: Cost
     on_front: bool = False
+
+    @property
+    def headline(self) -> str:
+        return self.metrics[0]
 
     @property
     def contender(self) -> Contender:
@@ -109,81 +120,83 @@ class Row:
             size_mb=cost.size_mb,
         )
 
-    def flat(self, task: Task) -> Flat:
+    def flat(self) -> Flat:
         values: Flat = {"seed": self.seed}
         for split, one in self.splits.items():
-            values |= flat_split(one, task, prefix_of(split))
-        values |= {f"majority_{task.metrics[0]}": self.majority, "seeds": self.seeds}
+            values |= self.flat_split(one, prefix_of(split))
+        values |= {f"{MAJORITY}{self.headline}": self.majority, "seeds": self.seeds}
         for split, several in self.over_seeds.items():
-            values |= flat_seeds(several, task, prefix_of(split))
+            values |= self.flat_seeds(several, prefix_of(split))
             if split == "validation":
                 values["verdict"] = self.verdict
         return values | asdict(self.cost) | {"on_front": int(self.on_front)}
 
+    def flat_split(self, one: OnSplit, prefix: str) -> Flat:
+        headline = f"{prefix}{self.headline}"
+        values: Flat = {f"{prefix}{metric}": score for metric, score in one.scores.items()}
+        values |= {f"{headline}_low": one.low, f"{headline}_high": one.high}
+        for metric, drop in one.drops.items():
+            values |= {f"{prefix}{metric}_drop_{end}": value for end, value in asdict(drop).items()}
+        return values | {
+            f"{prefix}agreement_pct": one.agreement_pct,
+            f"{prefix}disagreements": one.disagreements,
+            f"{prefix}{self.test}": one.p,
+            f"{prefix}n": one.n,
+        }
+
+    def flat_seeds(self, several: OverSeeds, prefix: str) -> Flat:
+        headline = f"{prefix}{self.headline}"
+        return {
+            f"{headline}_mean": several.mean,
+            f"{headline}_min": several.min,
+            f"{headline}_max": several.max,
+            f"{headline}_drop_mean_points": several.drop.points,
+            f"{headline}_drop_mean_low": several.drop.low,
+            f"{headline}_drop_mean_high": several.drop.high,
+            f"{headline}_drop_median_points": several.drop_median_points,
+            f"{headline}_drop_worst_points": several.drop_worst_points,
+        }
+
     @classmethod
-    def read(cls, file: Path, task: Task) -> Self:
+    def read(cls, file: Path) -> Self:
         """The row that was flattened into `file`."""
         values = read_json(file)
+        headline = next(key for key in values if key.startswith(MAJORITY)).removeprefix(MAJORITY)
+        others = [metric for metric in METRICS if f"{metric}_drop_points" in values]
+        metrics = tuple(dict.fromkeys([headline, *others]))
+        ending = f"{headline}_drop_mean_points"
+        prefixes = [key.removesuffix(ending) for key in values if key.endswith(ending)]
+        splits = {prefix.removesuffix("_") or "validation": prefix for prefix in prefixes}
+        test = next(name for name in TESTS if name in values)
         return cls(
+            metrics=metrics,
+            test=test,
             seed=values["seed"],
             seeds=values["seeds"],
-            splits={name: split_from(values, task, prefix_of(name)) for name in task.scored},
-            over_seeds={name: seeds_from(values, task, prefix_of(name)) for name in task.scored},
-            majority=values[f"majority_{task.metrics[0]}"],
+            splits={name: split_from(values, metrics, test, p) for name, p in splits.items()},
+            over_seeds={name: seeds_from(values, f"{p}{headline}") for name, p in splits.items()},
+            majority=values[f"{MAJORITY}{headline}"],
             verdict=values["verdict"],
             cost=Cost(**{field.name: values[field.name] for field in fields(Cost)}),
             on_front=bool(values["on_front"]),
         )
 
 
-def p_name(task: Task) -> str:
-    return "wilcoxon_p" if task.regression else "mcnemar_p"
-
-
-def flat_split(one: OnSplit, task: Task, prefix: str) -> Flat:
-    headline = f"{prefix}{task.metrics[0]}"
-    values: Flat = {f"{prefix}{metric}": score for metric, score in one.scores.items()}
-    values |= {f"{headline}_low": one.low, f"{headline}_high": one.high}
-    for metric, drop in one.drops.items():
-        values |= {f"{prefix}{metric}_drop_{end}": value for end, value in asdict(drop).items()}
-    return values | {
-        f"{prefix}agreement_pct": one.agreement_pct,
-        f"{prefix}disagreements": one.disagreements,
-        f"{prefix}{p_name(task)}": one.p,
-        f"{prefix}n": one.n,
-    }
-
-
-def split_from(values: Flat, task: Task, prefix: str) -> OnSplit:
-    headline = f"{prefix}{task.metrics[0]}"
+def split_from(values: Flat, metrics: tuple[str, ...], test: str, prefix: str) -> OnSplit:
+    headline = f"{prefix}{metrics[0]}"
     return OnSplit(
-        scores={metric: values[f"{prefix}{metric}"] for metric in task.metrics},
+        scores={metric: values[f"{prefix}{metric}"] for metric in metrics},
         low=values[f"{headline}_low"],
         high=values[f"{headline}_high"],
-        drops={metric: drop_from(values, f"{prefix}{metric}_drop") for metric in task.metrics},
+        drops={metric: drop_from(values, f"{prefix}{metric}_drop") for metric in metrics},
         agreement_pct=values[f"{prefix}agreement_pct"],
         disagreements=values[f"{prefix}disagreements"],
-        p=values[f"{prefix}{p_name(task)}"],
+        p=values[f"{prefix}{test}"],
         n=values[f"{prefix}n"],
     )
 
 
-def flat_seeds(several: OverSeeds, task: Task, prefix: str) -> Flat:
-    headline = f"{prefix}{task.metrics[0]}"
-    return {
-        f"{headline}_mean": several.mean,
-        f"{headline}_min": several.min,
-        f"{headline}_max": several.max,
-        f"{headline}_drop_mean_points": several.drop.points,
-        f"{headline}_drop_mean_low": several.drop.low,
-        f"{headline}_drop_mean_high": several.drop.high,
-        f"{headline}_drop_median_points": several.drop_median_points,
-        f"{headline}_drop_worst_points": several.drop_worst_points,
-    }
-
-
-def seeds_from(values: Flat, task: Task, prefix: str) -> OverSeeds:
-    headline = f"{prefix}{task.metrics[0]}"
+def seeds_from(values: Flat, headline: str) -> OverSeeds:
     return OverSeeds(
         mean=values[f"{headline}_mean"],
         min=values[f"{headline}_min"],

@@ -5,15 +5,14 @@ Files are read twice or more rather than kept in memory, see `own_rows`.
 
 from dataclasses import replace
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions, Split
 from stages.dataset.task import Task
-from stages.measure.metrics import REGRESSION_METRICS
-from stages.plumbing.command import UserError
+from stages.measure.metrics import METRICS, REGRESSION_METRICS
+from stages.plumbing.command import UserError, nearest
 from stages.plumbing.files import sha256
 from stages.plumbing.section import Section
 from stages.sources.delimited import Dialect
@@ -21,8 +20,6 @@ from stages.sources.holdout import tenth
 from stages.sources.labels import Classes, Scores, plain
 from stages.sources.own_rows import OwnRows, Part, Scan
 from stages.sources.table import Table
-
-Metric = Literal["f1", "weighted_f1", "accuracy", "matthews", "pearson", "spearman"]
 
 
 class CsvFile(Section):
@@ -41,7 +38,7 @@ class CsvFile(Section):
     train: str = Field(min_length=1)
     text: str = Field(min_length=1)
     label: str = Field(min_length=1)
-    metric: Metric
+    metric: str
     validation: str = ""
     test: str = ""
     text_pair: str = ""
@@ -51,6 +48,13 @@ class CsvFile(Section):
     delimiter: str = Field(default="", pattern=r'^[^"\r\n]?$')
     quote: str = Field(default='"', max_length=1)
     licence: str = "not stated"
+
+    @field_validator("metric")
+    @classmethod
+    def listed(cls, metric: str) -> str:
+        if metric not in METRICS:
+            raise ValueError(f"no such metric; {nearest(metric, list(METRICS))}")
+        return metric
 
     @field_validator("encoding")
     @classmethod

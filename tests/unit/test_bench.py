@@ -1,13 +1,15 @@
 """The race: its protocol and its arithmetic. No test passes or fails on a measured time."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from bench import kernels, peers, race, report, runner, work
+from bench import kernels, options, ours, peers, race, report, runner, workloads
+from bench.__main__ import write
 from bench.arithmetic import best_peer, differing, geomean, pass_seconds, ratio, single_ms
 from bench.environment import differences
 from bench.isa import NATIVE, Isa
@@ -16,8 +18,11 @@ from bench.prepare import prepare
 from bench.race import Outcome
 from bench.results import Measured, results
 from bench.targets import judge, missed
-from bench.work import BERT, Operations, Rows, Work, make_work
+from bench.workloads import BERT, Operations, Rows, Workload, make_workload
+from stages.model.artifact import read_manifest
+from stages.model.source import Skipped
 from stages.plumbing.command import UserError
+from stages.plumbing.files import read_json, write_json
 from stages.tasks import mrpc
 from tests.building import make_source, training_rows
 
@@ -26,19 +31,25 @@ HERE = Isa(NATIVE, simulated=False)
 
 @pytest.fixture(scope="module")
 def rows() -> Rows:
-    return Rows(mrpc.TASK, training_rows(24), training_rows(20))
+    return Rows(mrpc.DATASET.task, training_rows(24), training_rows(20))
 
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_bert: Path, rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = make_source(tiny_bert, tmp_path_factory.mktemp("race")).checkpoint
-    work.add_rows(rows, source)
+    workloads.add_rows(rows, source)
     return source
 
 
 @pytest.fixture(scope="module")
-def given(checkpoint: Path, rows: Rows) -> Work:
-    return make_work(checkpoint, rows, batch_size=4, lengths=(8, 16))
+def workload(checkpoint: Path, rows: Rows) -> Workload:
+    return make_workload(checkpoint, rows, batch_size=4, lengths=(8, 16))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `fp32` stays once it is built, which takes seconds."""
+    return tmp_path_factory.mktemp("built")
 
 
 def sample(runner: str, batch: str, ms: float, threads: int = 1, model: str = BERT) -> dict:
@@ -47,64 +58,67 @@ def sample(runner: str, batch: str, ms: float, threads: int = 1, model: str = BE
     return facts | {"batch": batch, "round": 0, "ms": ms}
 
 
-class TestWork:
-    def test_sorted_batches_hold_every_row_once_and_get_longer(self, given: Work) -> None:
-        names = given.names("sorted")
-        assert sorted(i for name in names for i in given.positions[name]) == list(range(20))
-        lengths = [given.batches[name]["input_ids"].shape[1] for name in names]
+class TestWorkloads:
+    def test_sorted_batches_hold_every_row_once_and_get_longer(self, workload: Workload) -> None:
+        names = workload.names("sorted")
+        assert sorted(i for name in names for i in workload.positions[name]) == list(range(20))
+        lengths = [workload.batches[name]["input_ids"].shape[1] for name in names]
         assert lengths == sorted(lengths)
 
-    def test_the_tutorial_is_fed_unsorted_and_padded_to_one_length(self, given: Work) -> None:
-        names = given.names("tutorial")
-        assert given.positions[names[0]] == list(range(8))
-        assert {given.batches[name]["input_ids"].shape[1] for name in names} == {32}
+    def test_the_tutorial_is_fed_unsorted_and_padded_to_one_length(
+        self, workload: Workload
+    ) -> None:
+        names = workload.names("tutorial")
+        assert workload.positions[names[0]] == list(range(8))
+        assert {workload.batches[name]["input_ids"].shape[1] for name in names} == {32}
 
-    def test_padding_is_no_work(self, given: Work) -> None:
+    def test_padding_is_no_work(self, workload: Workload) -> None:
         kinds = ("sorted", "tutorial")
-        counted = [sum(given.tokens[name] for name in given.names(kind)) for kind in kinds]
+        counted = [sum(workload.tokens[name] for name in workload.names(kind)) for kind in kinds]
         assert (
             counted[0]
             == counted[1]
-            < sum(given.batches[name]["input_ids"].size for name in given.names("tutorial"))
+            < sum(workload.batches[name]["input_ids"].size for name in workload.names("tutorial"))
         )
 
-    def test_single_texts_have_exactly_the_wanted_length(self, given: Work) -> None:
-        assert given.batches["length-16"]["input_ids"].shape == (1, 16)
-        assert given.tokens["length-16"] == 16
+    def test_single_texts_have_exactly_the_wanted_length(self, workload: Workload) -> None:
+        assert workload.batches["length-16"]["input_ids"].shape == (1, 16)
+        assert workload.tokens["length-16"] == 16
 
     def test_only_the_encoders_linear_layers_are_counted(self, checkpoint: Path) -> None:
         keys_and_values, others = 2 * 32 * 32, 2 * 32 * 32 + 2 * 32 * 64
-        found = work.operations_per_token(checkpoint)
-        assert found.of(10, 10) == 10 * 2 * 2 * (keys_and_values + others)
+        operations = workloads.operations_per_token(checkpoint)
+        assert operations.of(10, 10) == 10 * 2 * 2 * (keys_and_values + others)
         # In the last of two layers, of ten tokens only those of three texts' beginnings.
-        assert found.of(10, 3) == 2 * (10 * 2 * keys_and_values + 13 * others)
+        assert operations.of(10, 3) == 2 * (10 * 2 * keys_and_values + 13 * others)
 
     def test_a_missing_checkpoint_says_what_to_run(self, rows: Rows, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="make repro"):
-            work.fine_tuned_model(rows, tmp_path / "none", tmp_path / "copy")
+            workloads.fine_tuned_model(rows, tmp_path / "none", tmp_path / "copy")
 
 
 class TestRunning:
+    @pytest.mark.slow
     def test_peers_and_ours_are_timed_on_the_same_batches(
-        self, checkpoint: Path, given: Work, tmp_path: Path
+        self, checkpoint: Path, workload: Workload, built: Path
     ) -> None:
         names = ["tutorial_fp32", "torch_fp32", "fp32"]
         outcome = race.race(
             "tiny",
             checkpoint,
             names,
-            given,
+            workload,
             [1],
             rounds=2,
             length_calls=1,
             isa=HERE,
-            folder=tmp_path,
+            folder=built,
         )
         assert set(outcome.runners) == set(names)
         timed = pd.DataFrame(outcome.samples)
         for name in ("torch_fp32", "fp32"):
-            mine = timed[timed["runner"] == name]
-            assert set(mine["batch"]) == set(given.names("sorted") + given.names("length"))
+            calls = timed[timed["runner"] == name]
+            assert set(calls["batch"]) == set(workload.names("sorted") + workload.names("length"))
         assert differing(outcome.answers["torch_fp32"], outcome.answers["fp32"]) == 0
         facts = outcome.runners["fp32"]
         assert facts["size_mb"] == (checkpoint / "model.safetensors").stat().st_size / 1e6
@@ -113,39 +127,63 @@ class TestRunning:
     def test_a_peer_that_is_not_installed_is_left_out_with_a_line(
         self,
         checkpoint: Path,
-        given: Work,
+        workload: Workload,
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture,
     ) -> None:
         monkeypatch.setattr(peers.get("ctranslate2_int8"), "REQUIRES", ("no_such_package",))
         outcome = race.race(
-            "tiny", checkpoint, ["ctranslate2_int8"], given, [1], 1, 0, HERE, tmp_path
+            "tiny", checkpoint, ["ctranslate2_int8"], workload, [1], 1, 0, HERE, tmp_path
         )
         assert outcome.left_out == {"ctranslate2_int8": "no_such_package not installed"}
         assert "left out, no_such_package not installed" in capsys.readouterr().out
 
     def test_a_variant_that_is_not_there_is_left_out_with_a_line(
-        self, checkpoint: Path, given: Work, tmp_path: Path
+        self, checkpoint: Path, workload: Workload, tmp_path: Path
     ) -> None:
-        outcome = race.race("tiny", checkpoint, ["no_such"], given, [1], 1, 0, HERE, tmp_path)
-        assert "stages/variants/no_such.py" in outcome.left_out["no_such"]
+        outcome = race.race("tiny", checkpoint, ["no_such"], workload, [1], 1, 0, HERE, tmp_path)
+        assert "stages/variants/no_such" in outcome.left_out["no_such"]
 
+    @pytest.mark.slow
     def test_who_takes_too_long_for_one_batch_is_cut_off(
-        self, checkpoint: Path, given: Work, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, checkpoint: Path, workload: Workload, built: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(runner, "LIMIT_S", 1e-9)
-        outcome = race.race("tiny", checkpoint, ["fp32"], given, [1], 1, 0, HERE, tmp_path)
+        outcome = race.race("tiny", checkpoint, ["fp32"], workload, [1], 1, 0, HERE, built)
         assert "one batch takes over 1e-09 s, cut off" in outcome.left_out["fp32"]
         assert outcome.samples == []
 
     def test_what_is_built_is_kept_until_its_source_changes(
+        self, checkpoint: Path, built: Path
+    ) -> None:
+        first = prepare("fp32", checkpoint, built / "fp32", HERE)
+        stamp = (built / "fp32" / "prepared.json").stat().st_mtime_ns
+        assert prepare("fp32", checkpoint, built / "fp32", HERE) == first
+        assert (built / "fp32" / "prepared.json").stat().st_mtime_ns == stamp
+
+    def test_a_variant_that_learns_does_so_from_all_training_rows(
+        self, checkpoint: Path, rows: Rows, tmp_path: Path
+    ) -> None:
+        folder = tmp_path / "int8_static"
+        folder.mkdir()
+        files = ours.Ours("int8_static").prepare(checkpoint, folder, HERE)
+        assert files == ["model.safetensors"]
+        assert read_json(folder / "calibration_rows.json") == rows.train["id"].tolist()
+        assert read_manifest(folder).quantized_ops > 0
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def test_a_variant_that_cannot_be_built_here_is_skipped(
         self, checkpoint: Path, tmp_path: Path
     ) -> None:
-        first = prepare("fp32", checkpoint, tmp_path / "fp32", HERE)
-        stamp = (tmp_path / "fp32" / "prepared.json").stat().st_mtime_ns
-        assert prepare("fp32", checkpoint, tmp_path / "fp32", HERE) == first
-        assert (tmp_path / "fp32" / "prepared.json").stat().st_mtime_ns == stamp
+        other = tmp_path / "checkpoint"
+        shutil.copytree(checkpoint, other)
+        config = read_json(other / "config.json")
+        write_json(other / "config.json", config | {"model_type": "xlnet"})
+        folder = tmp_path / "int8_fast"
+        folder.mkdir()
+        with pytest.raises(Skipped, match="not xlnet"):
+            ours.Ours("int8_fast").prepare(other, folder, HERE)
 
     def test_unknown_peers_name_the_nearest(self) -> None:
         with pytest.raises(UserError, match="did you mean 'torch_int8'"):
@@ -154,18 +192,18 @@ class TestRunning:
 
 class TestArithmetic:
     def test_a_pass_is_the_sum_of_the_batches_medians(self) -> None:
-        given = Work({"sorted-0": {}, "sorted-1": {}}, {}, {})
+        workload = Workload({"sorted-0": {}, "sorted-1": {}}, {}, {})
         samples = pd.DataFrame(
             [sample("a", "sorted-0", ms) for ms in (1000, 2000, 9000)]
             + [sample("a", "sorted-1", 500)]
         )
-        assert pass_seconds(samples, BERT, 1, "a", given) == pytest.approx(2.5)
-        assert pass_seconds(samples, BERT, 2, "a", given) is None
+        assert pass_seconds(samples, BERT, 1, "a", workload) == pytest.approx(2.5)
+        assert pass_seconds(samples, BERT, 2, "a", workload) is None
 
     def test_timed_batches_stand_for_those_of_their_shape(self) -> None:
-        given = Work({f"tutorial-{i}": {} for i in range(6)}, {}, {})
+        workload = Workload({f"tutorial-{i}": {} for i in range(6)}, {}, {})
         samples = pd.DataFrame([sample("a", "tutorial-0", 100), sample("a", "tutorial-3", 300)])
-        assert pass_seconds(samples, BERT, 1, "a", given) == pytest.approx(1.2)
+        assert pass_seconds(samples, BERT, 1, "a", workload) == pytest.approx(1.2)
 
     def test_single_texts_have_their_own_median(self) -> None:
         samples = pd.DataFrame([sample("a", "length-128", ms) for ms in (3, 1, 2)])
@@ -232,7 +270,7 @@ class TestTargets:
         shape = {"m": 64, "n": 768, "k": 768}
         timed = {"ours_16": 1.0, "fbgemm": 2.0, "onednn": 1.0, "ort": 1.5, "fp32": 4.0}
         measured = Measured(HERE, {"cpu": "a CPU", "cores": 2}, "mrpc")
-        measured.work[BERT] = Work(batches, {"sorted-0": [0], "tutorial-0": [0]}, tokens)
+        measured.workloads[BERT] = Workload(batches, {"sorted-0": [0], "tutorial-0": [0]}, tokens)
         measured.operations[BERT] = Operations(1e9, 0)
         measured.races[BERT] = outcome
         measured.ceilings = {"fp32": 2000, "int8_widened_at_once": 2000, "int8_16_products": 4000}
@@ -245,8 +283,8 @@ class TestTargets:
             {"way": "plain", "round": 0, "seconds": 150.0, "f1": 0.85},
             {"way": "ours", "round": 0, "seconds": 100.0, "f1": 0.86},
         ]
-        found = results(measured)
-        assert {one["name"]: one["measured"] for one in found["targets"]} == {
+        summed_up = results(measured)
+        assert {one["name"]: one["measured"] for one in summed_up["targets"]} == {
             "mrpc_vs_tutorial_fp32_x": pytest.approx(7.0),
             "mrpc_vs_best_peer_x": pytest.approx(1.5),
             "batch1_len128_vs_best_peer_x": pytest.approx(1.3),
@@ -258,13 +296,32 @@ class TestTargets:
             "bert_base_mb": 110.0,
             "finetune_vs_plain_x": pytest.approx(1.5),
         }
-        (fast,) = (row for row in found["runners"] if row["runner"] == "int8_fast")
+        (fast,) = (row for row in summed_up["runners"] if row["runner"] == "int8_fast")
         assert fast["share_of_ceiling_pct"] == pytest.approx(25.0)  # 100 GOP in 0.1 s
         assert fast["share_of_wall_pct"] == pytest.approx(50.0)
-        json.dumps(found)
-        text = report.markdown(found)
+        json.dumps(summed_up)
+        text = report.markdown(summed_up)
         assert "**torch_int8** (best peer)" in text
         assert "random weights" in text
+        assert report.FED_BY_EXPERTS in text
+
+
+def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:
+    chosen = settings(["--quick", "--out", str(tmp_path)])
+    measured = Measured(HERE, {"cpu": "a CPU", "cores": 2}, "mrpc")
+    timed = {"m": 64, "n": 768, "k": 768, "contender": "ort", "ms": 0.12345}
+    fp32 = timed | {"contender": "fp32", "ms": 1.0}
+    measured.kernels = {"samples": [timed, fp32], "left_out": {}, "hidden_by": {}}
+    write(measured, chosen)
+    first = (tmp_path / "samples.csv.gz").read_bytes()
+    write(measured, chosen)
+    assert (tmp_path / "samples.csv.gz").read_bytes() == first
+    assert pd.read_csv(tmp_path / "samples.csv.gz")["ms"].tolist() == [0.1235, 1.0]
+
+
+def test_the_committed_table_is_that_of_the_committed_figures() -> None:
+    figures = read_json(options.HERE / "results.json")
+    assert (options.HERE / "results.md").read_text(encoding="utf-8") == report.markdown(figures)
 
 
 def test_another_machine_is_named_by_what_differs() -> None:
@@ -276,8 +333,8 @@ def test_another_machine_is_named_by_what_differs() -> None:
 
 
 def test_kernels_give_every_contender_a_time_at_every_shape() -> None:
-    found = kernels.measure(seven_bits=True, turns=2, shapes=[(8, 64, 64), (16, 64, 64)])
-    counts = pd.DataFrame(found["samples"]).groupby("contender").size()
+    measured = kernels.measure(reduce_range=True, turns=2, shapes=[(8, 64, 64), (16, 64, 64)])
+    counts = pd.DataFrame(measured["samples"]).groupby("contender").size()
     assert {"fp32", "ort"} <= set(counts.index)
     assert set(counts) == {4}
 

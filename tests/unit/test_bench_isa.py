@@ -10,21 +10,21 @@ from bench import isa
 from bench.compiler import compiled
 from bench.isa import AVX2, NATIVE, Isa, NotHidden
 from bench.options import folder_of
-from stages.running.environment import cpuinfo
+from stages.model import cpu
 
 with_compiler = pytest.mark.skipif(
     not (shutil.which("g++") and shutil.which("objdump")), reason="no g++ or no objdump"
 )
-x86 = pytest.mark.skipif("avx2" not in cpuinfo("flags"), reason="an x86 with AVX2 only")
+x86 = pytest.mark.skipif(not cpu.has_avx2(), reason="an x86 with AVX2 only")
 
 
 def test_a_simulated_race_says_so_and_a_plain_one_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isa, "cpuinfo", lambda _: "avx2 avx512f avx512_vnni")
+    monkeypatch.setattr(cpu, "flags", lambda: frozenset(("avx2", "avx512f", "avx512_vnni")))
     assert isa.choose(AVX2).simulated
     assert isa.choose(AVX2).described.startswith("simulated: AVX2 without VNNI")
     assert not isa.choose(AVX2).vnni
     assert isa.choose(NATIVE).vnni
-    monkeypatch.setattr(isa, "cpuinfo", lambda _: "avx2 fma")
+    monkeypatch.setattr(cpu, "flags", lambda: frozenset(("avx2", "fma")))
     assert isa.choose(AVX2) == Isa(AVX2, simulated=False)
     assert isa.choose(AVX2).environment == {}
 

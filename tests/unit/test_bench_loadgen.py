@@ -13,12 +13,12 @@ def turns(*pairs: tuple[float, float]) -> loadgen.Turns:
 
 def test_what_counts_is_the_ratio_within_a_turn() -> None:
     """A machine that is half as fast in one turn of three changes nothing."""
-    found = loadgen.compared(turns((10.0, 9.9), (20.0, 19.8), (10.2, 10.0)))
-    assert found["ours"] == 10.2
-    assert found["loadgen"] == 10.0
-    assert found["difference_pct"] == pytest.approx(1.0101, abs=1e-3)
-    assert found["within_5_pct"]
-    low, high = found["interval_pct"]
+    compared = loadgen.compared(turns((10.0, 9.9), (20.0, 19.8), (10.2, 10.0)))
+    assert compared["ours"] == 10.2
+    assert compared["loadgen"] == 10.0
+    assert compared["difference_pct"] == pytest.approx(1.0101, abs=1e-3)
+    assert compared["within_5_pct"]
+    low, high = compared["interval_pct"]
     assert (low, high) == (pytest.approx(1.0101, abs=1e-3), pytest.approx(2.0))
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from stages.engines.int8 import artifact as int8_artifact
 from stages.model.artifact import WEIGHTS, copy_without_weights
-from stages.variants.int8_fast.encoder import load
 from stages.plumbing.command import UserError
+from stages.variants.int8_fast.encoder import load
 from tests.unit.test_int8_fast_encoder import NEAR, Kind, built, checkpoint, padded
 
 ANSWER = """

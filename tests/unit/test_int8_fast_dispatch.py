@@ -1,7 +1,6 @@
 """Which kernel multiplies, and getting it compiled, whatever the machine lacks."""
 
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -9,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.variants.int8_fast.kernel import dispatch
 from stages.plumbing.command import UserError
+from stages.variants.int8_fast.kernel import dispatch
+from tests.unit.conftest import OnCpu
 
 # What a fresh process chooses, and one layer's answer.
 ANSWER = """
@@ -22,7 +22,7 @@ print(layer.kernel, float(layer(torch.linspace(-1, 1, 210).view(3, 70)).norm()))
 """
 COMPILING = "int8_fast: compiling the kernel, once for this machine"
 LIBRARY = "; torch's own int8 products are used"
-ROOT = dispatch.SOURCE.parents[3]
+ROOT = dispatch.SOURCE.parents[4]
 
 
 @pytest.fixture(autouse=True)
@@ -97,30 +97,51 @@ def test_an_unknown_kernel_is_refused_with_the_nearest(monkeypatch: pytest.Monke
         dispatch.choose()
 
 
-@pytest.mark.parametrize("lacks", ["_is_avx2_supported", "_is_vnni_supported"])
-def test_a_cpu_without_the_instructions(
-    lacks: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("flags", "kernel"),
+    [
+        (("avx2",), "avx2"),
+        (("avx2", "avx_vnni"), "avx2"),  # of 32 bytes, for which there is no tile
+        (("avx2", "avx512_vnni", "avx512bw"), "avx2"),
+        (("avx2", "avx512_vnni", "avx512bw", "avx512vl"), "vnni"),
+    ],
+)
+def test_the_best_for_each_cpu(flags: tuple[str, ...], kernel: str, on_cpu: OnCpu) -> None:
+    on_cpu(*flags)
+    assert dispatch.best_for_cpu() == kernel
+
+
+def test_a_cpu_without_vnni(on_cpu: OnCpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_cpu("avx2")
+    assert dispatch.choose() in ("avx2", "library")
+    monkeypatch.setenv(dispatch.FORCED, "vnni")
+    dispatch.choose.cache_clear()
+    with pytest.raises(UserError, match="cannot run here: this CPU has no AVX512-VNNI"):
+        dispatch.choose()
+
+
+@pytest.mark.parametrize(
+    ("flags", "machine", "reason"),
+    [
+        (("sse4_2",), "x86_64", "this CPU has no AVX2"),
+        (("asimd",), "aarch64", "the kernel is for x86 CPUs, not for aarch64"),
+    ],
+)
+def test_a_cpu_that_the_kernel_cannot_run_on(
+    flags: tuple[str, ...],
+    machine: str,
+    reason: str,
+    on_cpu: OnCpu,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    import torch
-
-    monkeypatch.setattr(torch.cpu, lacks, lambda: False)
-    chosen = dispatch.choose()
-    assert chosen in (("library",) if "avx2" in lacks else ("avx2", "library"))
-    if "avx2" in lacks:
-        assert capsys.readouterr().err.splitlines() == [f"int8_fast: this CPU has no AVX2{LIBRARY}"]
-        monkeypatch.setenv(dispatch.FORCED, "avx2")
-        dispatch.choose.cache_clear()
-        with pytest.raises(UserError, match="cannot run here: this CPU has no AVX2"):
-            dispatch.choose()
-
-
-def test_an_arm_cpu_takes_the_library(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    on_cpu(*flags, machine=machine)
     assert dispatch.choose() == "library"
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"int8_fast: the kernel is for x86 CPUs, not for aarch64{LIBRARY}"
+    assert capsys.readouterr().err.splitlines() == [f"int8_fast: {reason}{LIBRARY}"]
+    monkeypatch.setenv(dispatch.FORCED, "avx2")
+    dispatch.choose.cache_clear()
+    with pytest.raises(UserError, match=f"cannot run here: {reason}"):
+        dispatch.choose()
 
 
 def test_what_was_compiled_needs_no_compiler(
@@ -181,13 +202,11 @@ def test_a_build_that_was_killed_half_way_is_done_again(
     assert answered(killed) == (kernel, answer, [COMPILING])
 
 
-@pytest.mark.parametrize(
-    "name", ["kernel.cpp", "int8_linear.h", "activations.h", "tiles.h", "attention.h", "norm.h"]
-)
+@pytest.mark.parametrize("name", [file.name for file in (dispatch.SOURCE, *dispatch.HEADERS)])
 def test_another_version_of_any_file_is_another_build(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = shutil.copytree(dispatch.SOURCE.parent, tmp_path / "fast")
+    folder = shutil.copytree(dispatch.SOURCE.parent, tmp_path / "kernel")
     before = dispatch.build_name()
     monkeypatch.setattr(dispatch, "SOURCE", folder / "kernel.cpp")
     headers = [folder / header.name for header in dispatch.HEADERS]

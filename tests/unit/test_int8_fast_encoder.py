@@ -12,11 +12,11 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, set_see
 from stages import variants
 from stages.engines.int8 import artifact as int8_artifact
 from stages.model.artifact import WEIGHTS, copy_without_weights
-from stages.variants.int8_fast.encoder import load
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
 from stages.variants import Skipped, Source
+from stages.variants.int8_fast.encoder import load
 
 VOCABULARY = 90
 # Sums in another order leave this share of the logits' range; where they round one activation the
@@ -89,7 +89,7 @@ def built(trained: Path, folder: Path) -> Path:
     copy_without_weights(trained, folder)
     source = Source(DATASET.task, trained, trained, trained)
     variant = variants.get("int8_fast")
-    variant.build(source, folder, variant.Params())
+    variant.build(source, folder, variant.params())
     return folder
 
 

@@ -49,9 +49,9 @@ def test_instructions_of_one_small_layer(tmp_path: Path) -> None:
     committed = json.loads(COMMITTED.read_text())
     if compiler() != committed["compiler"]:
         pytest.skip(f"counted with {committed['compiler']}; here is {compiler()}")
-    found, expected = count(tmp_path), committed["instructions"]
-    assert abs(found / expected - 1) <= TOLERANCE, (
-        f"{found} instructions, {100 * (found / expected - 1):+.1f} % of {expected}; if that is "
+    now, expected = count(tmp_path), committed["instructions"]
+    assert abs(now / expected - 1) <= TOLERANCE, (
+        f"{now} instructions, {100 * (now / expected - 1):+.1f} % of {expected}; if that is "
         "meant, run 'python -m tests.unit.test_int8_fast_instructions' and commit instructions.json"
     )
 

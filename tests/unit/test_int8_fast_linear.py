@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from stages.variants.int8_fast.linear import (
-    ACTIVATIONS,
     AFTER,
     Activation,
     FastLinear,
@@ -18,6 +17,7 @@ from stages.variants.int8_fast.linear import (
 from stages.variants.int8_fast.packing import PRODUCTS, quantize_for
 
 TINY = torch.finfo(torch.float32).tiny
+ACTIVATIONS = tuple(AFTER)
 THREADS = pytest.mark.parametrize("threads", [1, 2])
 
 
@@ -59,6 +59,32 @@ def test_the_answer(
     made = layer(n, k, products, act)
     x = torch.randn(m, k) * 3
     close(made(x), expected(made, x))
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_plain_loops_give_the_same_bits(kernel: str, act: Activation) -> None:
+    made, x = layer(40, 1100, act=act), torch.randn(29, 1100)
+    y = made(x)
+    made.kernel = "scalar"
+    assert torch.equal(made(x), y)
+
+
+def test_the_kernel_knows_each_activation_and_no_other(kernel: str) -> None:
+    made, x = layer(20, 70), torch.zeros(2, 70)
+    for activation in (*ACTIVATIONS, "tanh", "GELU", ""):
+        made.activation = activation  # type: ignore[assignment]
+        if activation in ACTIVATIONS:
+            made(x)
+            continue
+        with pytest.raises(RuntimeError, match=f"none, gelu or relu, not '{activation}'"):
+            made(x)
+
+
+def test_an_unknown_instruction_set_is_refused(kernel: str) -> None:
+    made = layer(20, 70)
+    made.kernel = "avx512"
+    with pytest.raises(RuntimeError, match=r"must be scalar, avx2 or vnni, .* not 'avx512' "):
+        made(torch.zeros(2, 70))
 
 
 def test_gelu_is_torchs_to_two_millionths(kernel: str) -> None:

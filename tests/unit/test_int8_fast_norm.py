@@ -29,15 +29,15 @@ def parts(hidden: int, rows: int = 40) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 def test_as_in_float64(kernel: str, hidden: int) -> None:
     x, other, weight, bias = parts(hidden)
     wide = (part.double() for part in (x, other, weight, bias))
-    found = add_norm(x, other, weight, bias)
+    normalized = add_norm(x, other, weight, bias)
     a, b, w, c = wide
     exact = layer_norm(a + b, (hidden,), w, c, EPS)
     if hidden == 1:  # nothing is left of a row that is its own mean
-        assert torch.equal(found, bias.expand(len(x), 1))
+        assert torch.equal(normalized, bias.expand(len(x), 1))
         return
     torchs = layer_norm(x + other, (hidden,), weight, bias, EPS).double()
     # At most twice as far away as torch's own, which rounds the same sums.
-    assert (found - exact).abs().max() <= 2 * (torchs - exact).abs().max() + 1e-6
+    assert (normalized - exact).abs().max() <= 2 * (torchs - exact).abs().max() + 1e-6
 
 
 @HIDDEN
@@ -55,10 +55,10 @@ def test_what_is_no_number_stays_in_its_row(kernel: str, value: float, place: in
     x, other, weight, bias = parts(30)
     right = add_norm(x, other, weight, bias)
     x[3, place] = value
-    found = add_norm(x, other, weight, bias)
-    assert found[3].isnan().all()
+    normalized = add_norm(x, other, weight, bias)
+    assert normalized[3].isnan().all()
     rest = [row for row in range(len(x)) if row != 3]
-    assert torch.equal(found[rest], right[rest])
+    assert torch.equal(normalized[rest], right[rest])
 
 
 def test_no_rows(kernel: str) -> None:
@@ -72,8 +72,8 @@ def test_nothing_is_left_of_a_row_of_equal_numbers(kernel: str, value: float) ->
     for hidden in (16, 384, 771):
         _, _, weight, bias = parts(hidden)
         constant = torch.full((2, hidden), value)
-        found = add_norm(constant, constant * 0.37, weight, bias)
-        torch.testing.assert_close(found, bias.expand(2, hidden), rtol=1e-5, atol=1e-5)
+        normalized = add_norm(constant, constant * 0.37, weight, bias)
+        torch.testing.assert_close(normalized, bias.expand(2, hidden), rtol=1e-5, atol=1e-5)
 
 
 def test_wrong_input_is_refused(kernel: str) -> None:

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from stages.plumbing.command import UserError
 from stages.variants.int8_fast.linear import safe_products
 from stages.variants.int8_fast.packing import (
     LANE_LIMIT,
     PRODUCTS,
     check_safe,
     lane_sums,
-    pack,
+    padded,
     quantize,
     quantize_for,
 )
-from stages.plumbing.command import UserError
 
 HUGE = torch.finfo(torch.float32).max
 EVERY_S = pytest.mark.parametrize("products", PRODUCTS)
@@ -63,7 +63,6 @@ def matrices(draw: st.DrawFn) -> Tensor:
 def test_whatever_the_weights_are_they_become_safe(weight: Tensor, products: int) -> None:
     safe = quantize_for(weight, products)
     check_safe(safe.weight, products)
-    assert pack(safe.weight, products).numel() >= weight.numel()
     assert safe.weight.dtype == torch.int8
     assert safe.scale.isfinite().all()
     assert (safe.scale > 0).all()
@@ -92,10 +91,11 @@ def test_each_channel_has_the_most_levels_that_are_safe(products: int) -> None:
     for levels in range(1, 128):
         fits = lane_sums(torch.round(weight / largest * levels), products) <= LANE_LIMIT
         most[fits] = levels
-    found = torch.round(largest[:, 0] / quantize_for(weight, products).scale)
-    assert (found <= most).all()
-    assert (found >= most - 1).all()
-    assert (found == most).float().mean() > 0.9  # one fewer where the rounded scale tips a value
+    levels_got = torch.round(largest[:, 0] / quantize_for(weight, products).scale)
+    assert (levels_got <= most).all()
+    assert (levels_got >= most - 1).all()
+    # One fewer where the rounded scale tips a value.
+    assert (levels_got == most).float().mean() > 0.9
 
 
 @EVERY_S
@@ -116,12 +116,22 @@ def test_lanes_are_those_of_the_kernel(products: int) -> None:
             assert int(lane_sums(pair, products)) == (200 if other in together else 100)
 
 
+@EVERY_S
+@pytest.mark.parametrize("k", [1, 5, 63, 64, 65, 130])
+def test_lanes_are_the_same_however_far_the_kernel_pads(products: int, k: int) -> None:
+    torch.manual_seed(k)
+    weight = torch.randint(-127, 128, (30, k))
+    for multiple in (64, 128, 256):
+        wide = torch.nn.functional.pad(weight, (0, padded(k, multiple) - k))
+        assert torch.equal(lane_sums(wide, products), lane_sums(weight, products))
+
+
 def test_opposite_signs_do_not_make_up_for_each_other() -> None:
     """An activation may be 0 where a weight is negative."""
     weight = torch.tensor([[127, 127, 0, 0, 127, -127, 0, 0] * 8], dtype=torch.int8)
     assert int(lane_sums(weight.long(), 2)) == 3 * 127
     with pytest.raises(ValueError, match="sum up to 381, more than 258: at S=2"):
-        pack(weight, 2)
+        check_safe(weight, 2)
 
 
 @EVERY_S
@@ -130,7 +140,7 @@ def test_int8_smallest_number_counts_too(products: int) -> None:
     assert safe_products(weight) == 1
     if products > 1:
         with pytest.raises(ValueError, match="would overflow"):
-            pack(weight, products)
+            check_safe(weight, products)
 
 
 @EVERY_S
@@ -140,7 +150,7 @@ def test_layers_without_weights(products: int, shape: tuple[int, int]) -> None:
     assert safe.weight.shape == shape
     assert safe.scale.shape == shape[:1]
     assert safe.error == 0
-    assert pack(safe.weight, products).numel() == 0
+    check_safe(safe.weight, products)
     assert safe_products(safe.weight) == PRODUCTS[0]
 
 

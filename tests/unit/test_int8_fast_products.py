@@ -1,23 +1,34 @@
-"""The integers of int8_fast: what our kernels add up is exact, for any activations of 7 bits."""
+"""The integers of int8_fast: what our kernels add up is exact, for any activations of 7 bits.
+
+They are compared with int64 here, and bit for bit with the kernel's own plain loops ("scalar").
+"""
 
 import pytest
 import torch
 from torch import Tensor
 
 from stages.variants.int8_fast import packing
-from stages.variants.int8_fast.packing import K_ALIGNED, LANE_LIMIT, PRODUCTS, pack, padded, quantize_for
+from stages.variants.int8_fast.packing import (
+    LANE_LIMIT,
+    PER_TOKEN,
+    PRODUCTS,
+    layout,
+    pack,
+    padded,
+    quantize_for,
+)
 
-MOST = 127  # of an activation
+MOST = PER_TOKEN.steps
 EVERY_S = pytest.mark.parametrize("products", PRODUCTS)
 
 
-def multiplied(kernel: str, q: Tensor, weight: Tensor, products: int) -> Tensor:
+def multiplied(instruction_set: str, q: Tensor, weight: Tensor, products: int) -> Tensor:
     """What our kernel makes of uint8 (m, k) and int8 (n, k)."""
     n, k = weight.shape
-    q = torch.nn.functional.pad(q, (0, padded(k, K_ALIGNED) - k)).contiguous()
-    s = 0 if kernel == "vnni" else products
-    product: Tensor = torch.ops.int8_fast.products(q, pack(weight, products), n, s)
-    return product
+    q = torch.nn.functional.pad(q, (0, padded(k, layout().k_aligned) - k)).contiguous()
+    packed = pack(weight, products)
+    sums: Tensor = torch.ops.int8_fast.products(q, packed, n, products, instruction_set)
+    return sums
 
 
 def exact(q: Tensor, weight: Tensor) -> Tensor:
@@ -32,6 +43,59 @@ def safe_weights(n: int, k: int, products: int, seed: int = 0) -> Tensor:
 def adversarial(weight: Tensor) -> Tensor:
     """For each channel the activations that drive it up as far as can be, and down."""
     return torch.cat([weight > 0, weight < 0]).byte() * MOST
+
+
+def test_the_kernel_was_built_for_what_python_derives(kernel: str) -> None:
+    panel, k_aligned, activation_steps, lane_limit = layout()
+    assert activation_steps == PER_TOKEN.steps
+    assert lane_limit == LANE_LIMIT
+    assert all(k_aligned % (4 * products) == 0 for products in PRODUCTS)
+    assert pack(torch.zeros(1, 1, dtype=torch.int8), 1).numel() == panel * k_aligned
+
+
+@pytest.mark.parametrize("instruction_set", ["scalar", "avx2", "vnni"])
+def test_every_s_has_a_tile_and_nothing_else_has(kernel: str, instruction_set: str) -> None:
+    packed, q = pack(torch.zeros(16, 64, dtype=torch.int8), 16), torch.zeros(2, 64).byte()
+    for products in range(-17, 34):
+        if products in PRODUCTS:
+            torch.ops.int8_fast.products(q, packed, 16, products, instruction_set)
+            continue
+        refused = f"products 1, 2, 4, 8 or 16, not '{instruction_set}' and {products}\\b"
+        with pytest.raises(RuntimeError, match=refused):
+            torch.ops.int8_fast.products(q, packed, 16, products, instruction_set)
+
+
+@pytest.mark.parametrize("name", ["", "AVX2", "avx512", "library", "avx2 "])
+def test_an_unknown_instruction_set_is_refused(kernel: str, name: str) -> None:
+    packed, q = pack(torch.zeros(16, 64, dtype=torch.int8), 16), torch.zeros(2, 64).byte()
+    with pytest.raises(RuntimeError, match=f"must be scalar, avx2 or vnni, .* not '{name}' and 4"):
+        torch.ops.int8_fast.products(q, packed, 16, 4, name)
+
+
+@EVERY_S
+@pytest.mark.parametrize("k", [1, 64, 200, 1100])
+def test_plain_loops_give_the_same_bits(kernel: str, products: int, k: int) -> None:
+    weight = safe_weights(35, k, products, seed=k)
+    q = torch.cat([torch.randint(0, MOST + 1, (27, k), dtype=torch.uint8), adversarial(weight)])
+    for m in (*range(1, 14), len(q)):
+        plain = multiplied("scalar", q[:m], weight, products)
+        assert plain.dtype == torch.int32
+        assert torch.equal(multiplied(kernel, q[:m], weight, products), plain)
+
+
+@EVERY_S
+def test_plain_loops_are_exact(kernel: str, products: int) -> None:
+    weight = safe_weights(48, 1100, products)
+    q = torch.randint(0, MOST + 1, (40, 1100), dtype=torch.uint8)
+    assert torch.equal(multiplied("scalar", q, weight, products).long(), exact(q, weight))
+
+
+@EVERY_S
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
+def test_layers_without_weights_are_packed_to_nothing(
+    kernel: str, products: int, shape: tuple[int, int]
+) -> None:
+    assert pack(torch.zeros(shape, dtype=torch.int8), products).numel() == 0
 
 
 @EVERY_S
@@ -111,7 +175,7 @@ def test_the_bound_is_sharp(
     assert right == (kernel == "vnni")
 
 
-def test_a_smaller_s_is_always_safe_for_the_same_weights() -> None:
+def test_a_smaller_s_is_always_safe_for_the_same_weights(kernel: str) -> None:
     weight = safe_weights(32, 768, PRODUCTS[0])
     for products in PRODUCTS:
         pack(weight, products)
@@ -123,10 +187,8 @@ def test_other_shapes_and_types_are_refused(kernel: str) -> None:
     product = torch.ops.int8_fast.products
     for strange in (q[:, :63], q.int(), q.t(), q[0]):
         with pytest.raises(RuntimeError, match=r"q must be|do not fit"):
-            product(strange, packed, 16, 4)
+            product(strange, packed, 16, 4, "avx2")
     with pytest.raises(RuntimeError, match="do not fit"):
-        product(q, packed, 17, 4)
+        product(q, packed, 17, 4, "avx2")
     with pytest.raises(RuntimeError, match="packed must be"):
-        product(q, packed.int(), 16, 4)
-    with pytest.raises(RuntimeError, match=r"products must be 0 .* not 3"):
-        product(q, packed, 16, 3)
+        product(q, packed.int(), 16, 4, "avx2")

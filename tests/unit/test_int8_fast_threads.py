@@ -47,11 +47,11 @@ def test_one_layer(kernel: str, threads: int) -> None:
 
 def test_the_classifier(kernel: str, threads: int, artifact: Path) -> None:
     predict = load(artifact)
-    work = [batch(rows, length) for rows, length in ((1, 12), (5, 12), (8, 40))]
-    alone = [predict(one) for one in work]
+    batches = [batch(rows, length) for rows, length in ((1, 12), (5, 12), (8, 40))]
+    alone = [predict(one) for one in batches]
 
     def again(_: int) -> bool:
-        return all(np.array_equal(predict(one), y) for one, y in zip(work, alone, strict=True))
+        return all(np.array_equal(predict(one), y) for one, y in zip(batches, alone, strict=True))
 
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(again, range(ROUNDS)))

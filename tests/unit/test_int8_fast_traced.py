@@ -1,5 +1,7 @@
 """What ships of int8_fast: TorchScript, and the source of its kernel beside it."""
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,9 +10,9 @@ import numpy as np
 import pytest
 
 from stages import variants
-from stages.variants.int8_fast import traced
-from stages.variants.int8_fast.kernel.dispatch import choose
 from stages.plumbing.command import UserError
+from stages.variants.int8_fast import traced
+from stages.variants.int8_fast.kernel.dispatch import FLAGS, HEADERS, SOURCE, choose
 from tests.building import as_if_trained, batch, build, make_source
 
 # Neither this project nor its folder: what whoever gets the export has.
@@ -38,13 +40,13 @@ def artifact(tiny_bert: Path, tmp_path: Path) -> Path:
 def test_a_process_without_this_project_gets_the_same_bits(artifact: Path, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
-    assert variants.get("int8_fast").export(artifact, folder) == ["model.pt"]
-    given, found = tmp_path / "batch.npz", tmp_path / "logits.npy"
+    assert variants.get("int8_fast").engine.export(artifact, folder) == ["model.pt"]
+    given, logits = tmp_path / "batch.npz", tmp_path / "logits.npy"
     np.savez(given, **batch(rows=7, length=20))  # type: ignore[arg-type]
-    command = [sys.executable, "-c", ELSEWHERE, str(given), str(found)]
+    command = [sys.executable, "-c", ELSEWHERE, str(given), str(logits)]
     subprocess.run(command, cwd=folder, check=True)
-    expected = variants.get("int8_fast").load(artifact)(batch(rows=7, length=20))
-    np.testing.assert_array_equal(np.load(found), expected)
+    expected = variants.get("int8_fast").engine.load(artifact)(batch(rows=7, length=20))
+    np.testing.assert_array_equal(np.load(logits), expected)
 
 
 def test_where_the_kernel_cannot_run_another_variant_is_named(
@@ -52,4 +54,17 @@ def test_where_the_kernel_cannot_run_another_variant_is_named(
 ) -> None:
     monkeypatch.setattr(traced, "choose", lambda: "library")
     with pytest.raises(UserError, match=r"set export\.variant to int8_onnx"):
-        variants.get("int8_fast").export(artifact, tmp_path)
+        variants.get("int8_fast").engine.export(artifact, tmp_path)
+
+
+def test_the_loader_compiles_as_this_project_does() -> None:
+    """It ships alone, so it repeats the flags."""
+    loader = traced.LOADER.read_text()
+    assert f"extra_cflags={json.dumps(FLAGS)}" in loader
+    assert f'"{SOURCE.name}"' in loader
+
+
+def test_every_header_that_a_source_includes_is_shipped() -> None:
+    shipped = {file.name for file in HEADERS}
+    for file in (SOURCE, *HEADERS):
+        assert set(re.findall(r'#include "(.+)"', file.read_text())) <= shipped

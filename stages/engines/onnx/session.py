@@ -4,15 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-import torch
 
 from stages.model.tokens import Batch, Predict
 
 
-def session(file: Path) -> onnxruntime.InferenceSession:
-    """A session with as many threads as torch was given."""
+def session(file: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A session with so many threads; 0: as many as torch was given."""
+    if not threads:
+        import torch
+
+        threads = torch.get_num_threads()
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = 3  # errors

@@ -14,7 +14,7 @@ from stages.plumbing.files import read_json
 from stages.variants.int8_fast import packing
 from stages.variants.int8_fast.encoder import load
 from stages.variants.int8_fast.families import FAMILIES
-from stages.variants.int8_fast.linear import PER_TOKEN
+from stages.variants.int8_fast.packing import PER_TOKEN
 from stages.variants.int8_fast.traced import export
 
 __all__ = ["count_quantized", "export", "load", "quantize", "tensor_bytes"]

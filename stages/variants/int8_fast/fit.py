@@ -14,8 +14,8 @@ Kind = tuple[torch.dtype, tuple[int, ...]]
 def misfits(family: Family, config: Any, tensors: dict[str, Tensor]) -> list[str]:
     """Names of tensors that are missing, of another shape or type, or too many."""
     right = dict(expected(family, config))
-    found = {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
-    return sorted(name for name in right.keys() | found if right.get(name) != found.get(name))
+    stored = {name: (value.dtype, tuple(value.shape)) for name, value in tensors.items()}
+    return sorted(name for name in right.keys() | stored if right.get(name) != stored.get(name))
 
 
 def expected(family: Family, config: Any) -> Iterator[tuple[str, Kind]]:

@@ -7,18 +7,25 @@ import torch
 from torch import Tensor, nn
 
 from stages.engines.int8.layers import Int8Linear
-from stages.engines.int8.quantizers import Activations, dynamic_range
+from stages.engines.int8.quantizers import dynamic_range
 from stages.variants.int8_fast.kernel.dispatch import choose
-from stages.variants.int8_fast.packing import LANE_LIMIT, PANEL, PRODUCTS, lane_sums, pack, padded
+from stages.variants.int8_fast.packing import (
+    LANE_LIMIT,
+    PER_TOKEN,
+    PRODUCTS,
+    lane_sums,
+    layout,
+    pack,
+    padded,
+)
 
 Activation = Literal["none", "gelu", "relu"]
-ACTIVATIONS: tuple[Activation, ...] = ("none", "gelu", "relu")  # in the order of int8_linear.h
+# What stands for the kernel's own where the library multiplies.
 AFTER: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": torch.nn.Identity(),
     "gelu": torch.nn.functional.gelu,
     "relu": torch.relu,
 }
-PER_TOKEN = Activations("per_token", bits=7)
 
 
 class FastLinear:
@@ -54,18 +61,21 @@ class FastLinear:
         self.products = safe_products(weight) if products is None else products
         self.packed = pack(weight, self.products)
         sums = (weight.sum(1, dtype=torch.int32).double() * scale.double()).float()
-        self.channels = torch.zeros(3, padded(self.n, PANEL))
+        self.channels = torch.zeros(3, padded(self.n, layout().panel))
         self.channels[:, : self.n] = torch.stack([scale, sums, bias])
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.kernel == "library":
             return AFTER[self.activation](self.library(x))
-        # Of a negative one the kernel knows that it may take VNNI, where the CPU has it: a traced
-        # model may run elsewhere.
-        products = -self.products if self.kernel == "vnni" else self.products
-        activation = ACTIVATIONS.index(self.activation)
         y: Tensor = torch.ops.int8_fast.linear(
-            x, self.packed, self.channels, self.n, self.k, products, activation
+            x,
+            self.packed,
+            self.channels,
+            self.n,
+            self.k,
+            self.products,
+            self.kernel,
+            self.activation,
         )
         return y
 

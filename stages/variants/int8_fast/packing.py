@@ -4,6 +4,8 @@ Activations have 7 bits, 0..127. An int16 lane of the kernel ("THE BOUND" in int
 up the products of 2 S weights; it cannot overflow if the positive ones sum up to LANE_LIMIT at
 most, and the negative ones likewise. Each output channel gets as many levels, 127 at most, as this
 allows: a larger S is faster and leaves fewer levels.
+
+Quantizing needs no kernel, so that it works on any machine; packing asks the kernel for its layout.
 """
 
 from typing import NamedTuple
@@ -11,15 +13,33 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from stages.engines.int8.quantizers import INT16_MAX, LEVELS, TINY
+from stages.engines.int8.quantizers import INT16_MAX, LEVELS, TINY, Activations
 from stages.model.classifier import check_finite
 
 # S, the most first: vpmaddubsw results that are added in int16 before they are widened to int32.
 PRODUCTS = (16, 8, 4, 2, 1)
-ACTIVATION_STEPS = 127
-LANE_LIMIT = INT16_MAX // ACTIVATION_STEPS  # 258
-PANEL = 16  # output channels that the kernel takes at once
-K_ALIGNED = 64
+PER_TOKEN = Activations("per_token", bits=7)
+LANE_LIMIT = INT16_MAX // PER_TOKEN.steps  # 258
+
+
+class Layout(NamedTuple):
+    """What the kernel says of itself (dictionary.h).
+
+    Attributes:
+        panel: n is padded to whole panels of so many output channels.
+        k_aligned: k is padded to a multiple of it.
+        activation_steps, lane_limit: what this file derives as PER_TOKEN.steps and LANE_LIMIT.
+    """
+
+    panel: int
+    k_aligned: int
+    activation_steps: int
+    lane_limit: int
+
+
+def layout() -> Layout:
+    """Of the kernel that `choose` of dispatch.py has loaded."""
+    return Layout(*torch.ops.int8_fast.layout())
 
 
 class Safe(NamedTuple):
@@ -45,11 +65,12 @@ def padded(size: int, multiple: int) -> int:
 def lanes(weight: Tensor, products: int) -> Tensor:
     """Shape (n, k) -> (n, lanes, 2 S): the weights that meet in one int16 of the kernel."""
     n, k = weight.shape
-    weight = torch.nn.functional.pad(weight, (0, padded(k, K_ALIGNED) - k))
-    # k is S steps of two pairs: a lane gets the first, or the second, pair of each step.
-    steps = weight.shape[1] // (4 * products)
-    groups = weight.view(n, steps, products, 2, 2).transpose(2, 3)
-    return groups.reshape(n, 2 * steps, 2 * products)
+    # A step takes 4 inputs, two pairs; a lane gets the first pair, or the second, of S steps. Zeros
+    # that the kernel pads further add nothing to it.
+    inputs = 4 * products
+    weight = torch.nn.functional.pad(weight, (0, padded(k, inputs) - k))
+    groups = weight.view(n, weight.shape[1] // inputs, products, 2, 2).transpose(2, 3)
+    return groups.reshape(n, 2 * groups.shape[1], 2 * products)
 
 
 def lane_sums(weight: Tensor, products: int) -> Tensor:
@@ -71,7 +92,7 @@ def check_safe(weight: Tensor, products: int) -> None:
     if worst > LANE_LIMIT:
         raise ValueError(
             f"weights of one int16 lane sum up to {int(worst)}, more than {LANE_LIMIT}: at "
-            f"S={products} an activation of {ACTIVATION_STEPS} would overflow it"
+            f"S={products} an activation of {PER_TOKEN.steps} would overflow it"
         )
 
 
@@ -110,20 +131,20 @@ def quantize(name: str, weight: Tensor, max_error: float) -> Safe:
     """
     check_finite(name, weight)
     for products in PRODUCTS:
-        found = quantize_for(weight, products)
-        if found.error <= max_error:
+        safe = quantize_for(weight, products)
+        if safe.error <= max_error:
             break
-    return found
+    return safe
 
 
 def pack(weight: Tensor, products: int) -> Tensor:
-    """Int8 (n, k) in the order of the kernel's panels, see int8_linear.h; one dimension.
+    """Int8 (n, k) in the order of the kernel's panels, THE LAYOUT in int8_linear.h; one dimension.
 
     Raises:
         ValueError: it is not safe for S = `products`.
     """
     check_safe(weight, products)
-    n, k = weight.shape
-    weight = torch.nn.functional.pad(weight, (0, padded(k, K_ALIGNED) - k, 0, padded(n, PANEL) - n))
-    panels = weight.view(len(weight) // PANEL, PANEL, weight.shape[1] // 4, 4).transpose(1, 2)
+    (n, k), (panel, k_aligned, *_) = weight.shape, layout()
+    weight = torch.nn.functional.pad(weight, (0, padded(k, k_aligned) - k, 0, padded(n, panel) - n))
+    panels = weight.view(len(weight) // panel, panel, weight.shape[1] // 4, 4).transpose(1, 2)
     return panels.reshape(weight.numel())

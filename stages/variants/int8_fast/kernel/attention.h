@@ -14,12 +14,14 @@
 #include <cstdint>
 #include <vector>
 
-namespace attention {
+#include "dictionary.h"
+
+namespace int8_fast {
 
 // c (R x 8 C) = a (R x depth) b (depth x 8 C), row-major with strides.
 template <int R, int C>
-inline void tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride, int64_t depth,
-                 float* c, int64_t c_stride) {
+inline void float_tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+                       int64_t depth, float* c, int64_t c_stride) {
   __m256 sum[R][C];  // in registers only while every loop over it is unrolled
 #pragma GCC unroll 4
   for (int r = 0; r < R; r++)
@@ -44,12 +46,13 @@ inline void tile(const float* a, int64_t a_stride, const float* b, int64_t b_str
 
 // c (R x columns) = a (R x depth) b (depth x columns); columns is a multiple of 8.
 template <int R>
-inline void multiply(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                     int64_t depth, int64_t columns, float* c, int64_t c_stride) {
+inline void float_product(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
+                          int64_t depth, int64_t columns, float* c, int64_t c_stride) {
   int64_t j = 0;
-  for (; j + 24 <= columns; j += 24) tile<R, 3>(a, a_stride, b + j, b_stride, depth, c + j, c_stride);
-  if (columns - j == 16) tile<R, 2>(a, a_stride, b + j, b_stride, depth, c + j, c_stride);
-  if (columns - j == 8) tile<R, 1>(a, a_stride, b + j, b_stride, depth, c + j, c_stride);
+  for (; j + 24 <= columns; j += 24)
+    float_tile<R, 3>(a, a_stride, b + j, b_stride, depth, c + j, c_stride);
+  if (columns - j == 16) float_tile<R, 2>(a, a_stride, b + j, b_stride, depth, c + j, c_stride);
+  if (columns - j == 8) float_tile<R, 1>(a, a_stride, b + j, b_stride, depth, c + j, c_stride);
 }
 
 // e^x for x <= 0: 2^n e^r with |r| <= ln(2) / 2, e^r by its series; relative error below 3e-7.
@@ -128,17 +131,16 @@ inline void transpose(const float* from, int64_t stride, int64_t length, int64_t
   }
 }
 
-struct Rows {
+// One head of one text's queries, keys or values: `count` rows.
+struct Head {
   const float* first;
   int64_t stride, count;
 };
 
-inline int64_t padded(int64_t count) { return (count + 7) / 8 * 8; }
-
 // One text, one head: out (queries x size) with a stride.
-inline void attend(Rows query, Rows key, Rows value, int64_t size, float* out, int64_t out_stride,
+inline void attend(Head query, Head key, Head value, int64_t size, float* out, int64_t out_stride,
                    std::vector<float>& scratch) {
-  const int64_t length = key.count, wide = padded(length), full = padded(size);
+  const int64_t length = key.count, wide = round_up(length, 8), full = round_up(size, 8);
   scratch.resize(size * wide + 4 * wide + 4 * full + length * full);
   float* keys = scratch.data();
   float* scores = keys + size * wide;
@@ -156,20 +158,20 @@ inline void attend(Rows query, Rows key, Rows value, int64_t size, float* out, i
     const int64_t rows = std::min<int64_t>(4, query.count - i);
     const float* q = query.first + i * query.stride;
     float sums[4];
-    const auto of_rows = rows == 4   ? multiply<4>
-                         : rows == 3 ? multiply<3>
-                         : rows == 2 ? multiply<2>
-                                     : multiply<1>;
+    const auto of_rows = rows == 4   ? float_product<4>
+                         : rows == 3 ? float_product<3>
+                         : rows == 2 ? float_product<2>
+                                     : float_product<1>;
     of_rows(q, query.stride, keys, wide, size, wide, scores, wide);
     for (int64_t r = 0; r < rows; r++)
       sums[r] = exponentials(scores + r * wide, length, wide, scale);
     of_rows(scores, wide, values, full, length, full, result, full);
     for (int64_t r = 0; r < rows; r++) {
-      const float share = 1.0f / sums[r];
+      const float factor = 1.0f / sums[r];
       float* to = out + (i + r) * out_stride;
-      for (int64_t d = 0; d < size; d++) to[d] = share * result[r * full + d];
+      for (int64_t d = 0; d < size; d++) to[d] = factor * result[r * full + d];
     }
   }
 }
 
-}  // namespace attention
+}  // namespace int8_fast

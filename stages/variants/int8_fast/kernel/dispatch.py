@@ -11,15 +11,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from stages.model import cpu
 from stages.plumbing.command import UserError, nearest
 
 # The one kernel to use, for tests and for whoever does not trust the choice.
 FORCED = "INT8_FAST_KERNEL"
-# avx2: safe-L; vnni: the same panels with AVX512-VNNI (int8_linear.h); library: torch's products.
+# Instruction sets of our kernel (kernel/dictionary.h), or library: torch's own products.
 KERNELS = ("avx2", "vnni", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
 HEADERS = sorted(SOURCE.parent.glob("*.h"))
-FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp"]
+# Hidden: nobody links against it, and what nobody can replace is called directly, or inlined.
+FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp", "-fvisibility=hidden"]
 
 
 class Unavailable(Exception):
@@ -57,15 +59,11 @@ def best_for_cpu() -> str:
     Raises:
         Unavailable: none.
     """
-    import torch
-
-    if platform.machine().lower() not in ("x86_64", "amd64"):
+    if not cpu.is_x86():
         raise Unavailable(f"the kernel is for x86 CPUs, not for {platform.machine()}")
-    if not torch.cpu._is_avx2_supported():
+    if not cpu.has_avx2():
         raise Unavailable("this CPU has no AVX2")
-    if torch.cpu._is_avx512_supported() and torch.cpu._is_vnni_supported():
-        return "vnni"
-    return "avx2"
+    return "vnni" if cpu.has_avx512_vnni() else "avx2"
 
 
 @cache

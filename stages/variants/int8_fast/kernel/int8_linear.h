@@ -1,4 +1,5 @@
-// A Linear layer in int8 for x86 CPUs: y = activation(x W' + b), float32 in and out.
+// A Linear layer in int8 for x86 CPUs: y = activation(x W' + b), float32 in and out. What the names
+// mean stands in dictionary.h.
 //
 // THE BOUND. AVX2's one int8 multiply, vpmaddubsw, takes unsigned activations and signed weights and
 // adds two neighbouring products into an int16. Libraries widen that to int32 at once (vpmaddwd,
@@ -38,9 +39,10 @@
 // S = 16): nine tenths in the tile, 6 % in the epilogue (scales, bias, GELU), 3 % in quantizing.
 // `make bench` times the whole layer at 16 shapes.
 //
-// THE FILES, in the order in which numbers pass through them: activations.h (float32 to 7 bits),
-// tiles.h (the products), and here what comes after and what walks over one block. kernel.cpp cuts a
-// layer into blocks and hands them to the threads; attention.h and norm.h are what else a BERT does.
+// THE FILES: dictionary.h (names and constants); then, in the order in which numbers pass through
+// them, activations.h (float32 to 7 bits), tiles.h (the products), and here what comes after and what
+// walks over one block. kernel.cpp cuts a layer into blocks and hands them to the threads; attention.h
+// and norm.h are what else a BERT does.
 //
 // CPUs with AVX512-VNNI multiply and widen in one instruction (vpdpbusd). The same panels are 16
 // int32 lanes of 64 bytes there, so only the tile differs; the integers are the same.
@@ -53,23 +55,20 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <string_view>
 
 #include "activations.h"
+#include "dictionary.h"
 #include "tiles.h"
 
-namespace {
+namespace int8_fast {
 
-constexpr int64_t PANEL = 16;            // output channels
-constexpr int64_t K_ALIGNED = 64;        // 16 steps of 4, the largest S
-constexpr int64_t K_BLOCK = 1024;        // of which a panel takes half of L1
-constexpr int64_t ROWS_BYTES = 1 << 18;  // of activations that stay in L2
-
-enum class Act : int64_t { none = 0, gelu = 1, relu = 2 };
+enum class Act { none, gelu, relu };
 
 // ---- epilogue: int32 sums -> float32 outputs ---------------------------------------------------
 
 // erf of x >= -3.8 as x P(x^2) / Q(x^2), beyond 3.8 as there; a least-squares fit, error below 7e-7.
-__m256 erf8(__m256 x) {
+inline __m256 erf8(__m256 x) {
   x = _mm256_min_ps(_mm256_set1_ps(3.8f), x);
   const __m256 z = _mm256_mul_ps(x, x);
   const auto next = [&z](__m256 sum, float coefficient) {
@@ -95,7 +94,7 @@ __m256 activate(__m256 y) {
 
 struct Layer {
   const int8_t* packed;
-  const float *scale, *sums, *bias;  // per channel, padded to panels; sums: scale * sum of weights
+  const float *scale, *sums, *bias;  // `channels`, padded to whole panels
   int64_t n, k, padded_k;
 };
 
@@ -129,27 +128,30 @@ void epilogue(const Layer& layer, int64_t panel, const int32_t* sums, const Row*
 
 using Epilogue = void (*)(const Layer&, int64_t, const int32_t*, const Row*, int64_t, float*);
 
-// ---- the layer ---------------------------------------------------------------------------------
-
-int64_t whole_tiles(int64_t rows, const Tiles& tiles) {
-  return (rows + tiles.rows - 1) / tiles.rows * tiles.rows;
+// Null where there is no such activation.
+inline Epilogue epilogue_for(std::string_view activation) {
+  if (activation == "none") return epilogue<Act::none>;
+  if (activation == "gelu") return epilogue<Act::gelu>;
+  return activation == "relu" ? epilogue<Act::relu> : nullptr;
 }
 
+// ---- the layer ---------------------------------------------------------------------------------
+
 // Whose bytes stay in L2.
-int64_t rows_at_once(int64_t k, const Tiles& tiles) {
+inline int64_t rows_at_once(int64_t k, const Tiles& tiles) {
   return std::max<int64_t>(ROWS_BYTES / k / tiles.rows, 1) * tiles.rows;
 }
 
 // Rows [begin, end), not more than rows_at_once, times panels [first, last).
-void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_t* q,
-           const Row* rows, int64_t begin, int64_t end, int64_t first, int64_t last, float* y) {
+inline void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_t* q,
+                  const Row* rows, int64_t begin, int64_t end, int64_t first, int64_t last, float* y) {
   if (begin == end) return;
-  const int64_t k = layer.padded_k, cuts = (k + K_BLOCK - 1) / K_BLOCK;
-  const int64_t cut = (k / cuts + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
-  const int64_t height = (end - begin + tiles.rows - 1) / tiles.rows;
-  const int64_t per_step = (4 * PANEL + height - 1) / height;  // bytes
+  const int64_t k = layer.padded_k, cuts = pieces(k, K_BLOCK);
+  const int64_t cut = round_up(k / cuts, K_ALIGNED);
+  const int64_t height = pieces(end - begin, tiles.rows);
+  const int64_t per_step = pieces(STEP_BYTES, height);
   // Aligned for whole registers.
-  const int64_t bytes = height * tiles.rows * PANEL * 4;
+  const int64_t bytes = height * tiles.rows * PANEL * int64_t(sizeof(int32_t));
   const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, bytes), free);
   auto* sums = static_cast<int32_t*>(kept.get());
   for (int64_t panel = first; panel < last; panel++) {
@@ -170,4 +172,4 @@ void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_
   }
 }
 
-}  // namespace
+}  // namespace int8_fast

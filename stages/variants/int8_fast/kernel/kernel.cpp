@@ -1,5 +1,5 @@
 // torch.ops.int8_fast: shapes checked, buffers of each call, and threads, around int8_linear.h,
-// attention.h and norm.h.
+// attention.h and norm.h. What the names mean stands in dictionary.h.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -8,56 +8,71 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <string_view>
+#include <tuple>
 
 #include "attention.h"
+#include "dictionary.h"
 #include "int8_linear.h"
 #include "norm.h"
 
-namespace {
+namespace int8_fast {
 
-// work(begin, end) over [0, count), by all threads. Whoever is free takes half of its share of what is
+// each(begin, end) over [0, count), by all threads. Whoever is free takes half of its share of what is
 // left, so nobody waits long for a core that something else is using too.
-template <typename Work>
-void share(int64_t count, int64_t least, const Work& work) {
+template <typename Each>
+void share(int64_t count, int64_t least, const Each& each) {
   const int64_t threads = std::min<int64_t>(at::get_num_threads(), count / std::max<int64_t>(1, least));
-  if (threads <= 1 || at::in_parallel_region()) return work(0, count);
+  if (threads <= 1 || at::in_parallel_region()) return each(0, count);
   std::atomic<int64_t> next{0};
   at::parallel_for(0, threads, 1, [&](int64_t, int64_t) {
     for (int64_t begin = next; begin < count;) {
       const int64_t end = std::min(count, begin + std::max(least, (count - begin) / (2 * threads)));
       if (!next.compare_exchange_weak(begin, end)) continue;
-      work(begin, end);
+      each(begin, end);
       begin = next;
     }
   });
 }
 
-const Tiles& checked_tiles(int64_t products) {
-  const Tiles* tiles = tiles_for(products);
-  TORCH_CHECK(tiles, "products must be 0 (VNNI), or 1, 2, 4, 8 or 16 or minus that, not ", products);
+const Tiles& checked_tiles(std::string_view instruction_set, int64_t products) {
+  const Tiles* tiles = tiles_for(instruction_set, products);
+  TORCH_CHECK(tiles, "instruction_set must be scalar, avx2 or vnni, and products 1, 2, 4, 8 or 16, ",
+              "not '", instruction_set, "' and ", products);
   return *tiles;
 }
 
+Epilogue checked_epilogue(std::string_view activation) {
+  const Epilogue epilogue = epilogue_for(activation);
+  TORCH_CHECK(epilogue, "activation must be none, gelu or relu, not '", activation, "'");
+  return epilogue;
+}
+
+// What Python has to know of THE LAYOUT, and the two numbers that THE BOUND rests on.
+std::tuple<int64_t, int64_t, int64_t, int64_t> layout() {
+  return {PANEL, K_ALIGNED, ACTIVATION_STEPS, LANE_LIMIT};
+}
+
 at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tensor& channels,
-                  int64_t n, int64_t k, int64_t products, int64_t activation) {
+                  int64_t n, int64_t k, int64_t products, std::string_view instruction_set,
+                  std::string_view activation) {
   TORCH_CHECK(k > 0, "a layer of no inputs cannot be multiplied");
-  const int64_t padded = (k + K_ALIGNED - 1) / K_ALIGNED * K_ALIGNED;
-  const int64_t panels = (n + PANEL - 1) / PANEL;
+  const int64_t padded = round_up(k, K_ALIGNED), panels = pieces(n, PANEL), wide = panels * PANEL;
   TORCH_CHECK(x.dim() == 2 && x.size(1) == k && x.scalar_type() == at::kFloat,
               "x must be float32 of shape (rows, ", k, "), not ", x.sizes());
   TORCH_CHECK(packed.is_contiguous() && packed.scalar_type() == at::kChar &&
-                  packed.numel() == panels * PANEL * padded,
+                  packed.numel() == wide * padded,
               "packed does not belong to a layer of ", n, " x ", k);
   TORCH_CHECK(channels.is_contiguous() && channels.scalar_type() == at::kFloat &&
-                  channels.numel() == 3 * panels * PANEL,
-              "channels must hold scales, sums and biases, float32 (3, ", panels * PANEL, ")");
-  const Tiles& tiles = checked_tiles(products);
+                  channels.numel() == 3 * wide,
+              "channels must hold scales, sums and biases, float32 (3, ", wide, ")");
+  const Tiles& tiles = checked_tiles(instruction_set, products);
+  const Epilogue finish = checked_epilogue(activation);
   const at::Tensor input = x.contiguous();
   const int64_t m = input.size(0);
   at::Tensor y = at::empty({m, n}, x.options());
   if (m == 0 || n == 0) return y;
   const auto* c = channels.data_ptr<float>();
-  const int64_t wide = panels * PANEL;
   const Layer layer = {packed.data_ptr<int8_t>(), c, c + wide, c + 2 * wide, n, k, padded};
   // Of this call alone: two Python threads may call at once.
   const at::Tensor bytes = at::empty({m * padded}, at::kByte);
@@ -68,14 +83,11 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
   share(m, 16384 / padded + 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) rows[r] = quantize_row(from + r * k, k, padded, q + r * padded);
   });
-  const Epilogue finish = activation == int64_t(Act::gelu)   ? epilogue<Act::gelu>
-                          : activation == int64_t(Act::relu) ? epilogue<Act::relu>
-                                                             : epilogue<Act::none>;
   auto* out = y.data_ptr<float>();
   // Cut by columns, and by rows as well where there are too few columns for so many threads.
-  const int64_t parts = (4 * at::get_num_threads() + panels - 1) / panels;
-  const int64_t tall = std::min(rows_at_once(padded, tiles), whole_tiles((m + parts - 1) / parts, tiles));
-  share((m + tall - 1) / tall * panels, 1, [&](int64_t begin, int64_t end) {
+  const int64_t parts = pieces(4 * at::get_num_threads(), panels);
+  const int64_t tall = std::min(rows_at_once(padded, tiles), round_up(pieces(m, parts), tiles.rows));
+  share(pieces(m, tall) * panels, 1, [&](int64_t begin, int64_t end) {
     while (begin < end) {
       const int64_t top = begin / panels * tall, first = begin % panels;
       const int64_t last = std::min(panels, first + end - begin);
@@ -88,7 +100,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
 
 // Shapes alone, for torch.compile.
 at::Tensor linear_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&, int64_t n,
-                       int64_t, int64_t, int64_t) {
+                       int64_t, int64_t, std::string_view, std::string_view) {
   return at::empty_symint({x.sym_size(0), n}, x.options());
 }
 
@@ -104,16 +116,16 @@ void check_texts(const at::Tensor& rows, const at::Tensor& starts, int64_t texts
   TORCH_CHECK(starts.dim() == 1 && starts.is_contiguous() && starts.scalar_type() == at::kLong &&
                   starts.size(0) == texts + 1,
               "starts must be int64 (", texts + 1, ")");
-  const auto* at = starts.data_ptr<int64_t>();
-  TORCH_CHECK(at[0] == 0 && at[texts] == rows.size(0) && std::is_sorted(at, at + texts + 1),
+  const auto* start = starts.data_ptr<int64_t>();
+  TORCH_CHECK(start[0] == 0 && start[texts] == rows.size(0) &&
+                  std::is_sorted(start, start + texts + 1),
               "starts must rise from 0 to ", rows.size(0));
 }
 
 // Texts one behind the other; text i has rows starts[i] to starts[i + 1] of queries, or of keys and
 // values, and heads side by side in each row.
-at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                        const at::Tensor& query_starts, const at::Tensor& key_starts,
-                        int64_t heads) {
+at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                     const at::Tensor& query_starts, const at::Tensor& key_starts, int64_t heads) {
   const int64_t texts = key_starts.numel() - 1, hidden = query.size(1);
   TORCH_CHECK(texts >= 0 && heads > 0 && hidden % heads == 0, "no whole number of columns per head");
   check_texts(query, query_starts, texts, hidden);
@@ -121,20 +133,20 @@ at::Tensor attention_of(const at::Tensor& query, const at::Tensor& key, const at
   check_texts(value, key_starts, texts, hidden);
   const int64_t size = hidden / heads;
   at::Tensor out = at::empty({query.size(0), hidden}, query.options());
-  const auto *asked = query_starts.data_ptr<int64_t>(), *told = key_starts.data_ptr<int64_t>();
+  const auto* query_start = query_starts.data_ptr<int64_t>();
+  const auto* key_start = key_starts.data_ptr<int64_t>();
   const auto *q = query.data_ptr<float>(), *k = key.data_ptr<float>(), *v = value.data_ptr<float>();
-  auto* to = out.data_ptr<float>();
+  auto* mixed = out.data_ptr<float>();
   share(texts * heads, 1, [&](int64_t begin, int64_t end) {
     thread_local std::vector<float> scratch;
     for (int64_t i = begin; i < end; i++) {
       const int64_t text = i / heads, column = i % heads * size;
-      const auto rows = [&](const at::Tensor& of, const float* first, const int64_t* starts) {
-        const int64_t stride = of.stride(0), count = starts[text + 1] - starts[text];
-        return attention::Rows{first + starts[text] * stride + column, stride, count};
+      const auto head = [&](const at::Tensor& of, const float* first, const int64_t* start) {
+        const int64_t stride = of.stride(0), count = start[text + 1] - start[text];
+        return Head{first + start[text] * stride + column, stride, count};
       };
-      float* place = to + asked[text] * hidden + column;
-      attention::attend(rows(query, q, asked), rows(key, k, told), rows(value, v, told), size, place,
-                        hidden, scratch);
+      attend(head(query, q, query_start), head(key, k, key_start), head(value, v, key_start), size,
+             mixed + query_start[text] * hidden + column, hidden, scratch);
     }
   });
   return out;
@@ -154,20 +166,21 @@ void add_norm_(at::Tensor& x, const at::Tensor& other, const at::Tensor& weight,
   const auto *b = other.data_ptr<float>(), *w = weight.data_ptr<float>(), *c = bias.data_ptr<float>();
   share(x.size(0), 16384 / (n + 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++)
-      norm::add_and_normalize(sums + r * n, b + r * n, w, c, float(eps), n);
+      add_and_normalize(sums + r * n, b + r * n, w, c, float(eps), n);
   });
 }
 
 void add_norm_meta(at::Tensor&, const at::Tensor&, const at::Tensor&, const at::Tensor&, double) {}
 
-// The integers alone, for tests: u8 (m, padded k) times what is packed, int32 (m, n).
-at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n, int64_t products) {
+// The sums alone, for tests: q times packed, int32 (m, n).
+at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n, int64_t products,
+                       std::string_view instruction_set) {
   TORCH_CHECK(q.dim() == 2 && q.is_contiguous() && q.scalar_type() == at::kByte,
               "q must be uint8 of shape (rows, padded k)");
-  const int64_t m = q.size(0), k = q.size(1), panels = (n + PANEL - 1) / PANEL;
+  const int64_t m = q.size(0), k = q.size(1), panels = pieces(n, PANEL);
   TORCH_CHECK(packed.is_contiguous() && packed.scalar_type() == at::kChar, "packed must be int8");
   TORCH_CHECK(k % K_ALIGNED == 0 && packed.numel() == panels * PANEL * k, "shapes do not fit");
-  const Tiles& tiles = checked_tiles(products);
+  const Tiles& tiles = checked_tiles(instruction_set, products);
   const at::Tensor all = at::zeros({panels, m, PANEL}, at::kInt);
   alignas(64) int32_t sums[MOST_ROWS * PANEL];
   for (int64_t panel = 0; panel < panels; panel++)
@@ -181,22 +194,21 @@ at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n,
   return all.permute({1, 0, 2}).reshape({m, panels * PANEL}).slice(1, 0, n);
 }
 
-}  // namespace
-
 TORCH_LIBRARY(int8_fast, library) {
   library.def(
       "linear(Tensor x, Tensor packed, Tensor channels, int n, int k, int products, "
-      "int activation) -> Tensor");
+      "str instruction_set, str activation) -> Tensor");
   library.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor query_starts, Tensor key_starts, "
       "int heads) -> Tensor");
   library.def("add_norm_(Tensor(a!) x, Tensor other, Tensor weight, Tensor bias, float eps) -> ()");
-  library.def("products(Tensor q, Tensor packed, int n, int products) -> Tensor");
+  library.def("products(Tensor q, Tensor packed, int n, int products, str instruction_set) -> Tensor");
+  library.def("layout() -> (int panel, int k_aligned, int activation_steps, int lane_limit)", layout);
 }
 
 TORCH_LIBRARY_IMPL(int8_fast, CPU, library) {
   library.impl("linear", linear);
-  library.impl("attention", attention_of);
+  library.impl("attention", attention);
   library.impl("add_norm_", add_norm_);
   library.impl("products", products_of);
 }
@@ -206,3 +218,5 @@ TORCH_LIBRARY_IMPL(int8_fast, Meta, library) {
   library.impl("attention", attention_meta);
   library.impl("add_norm_", add_norm_meta);
 }
+
+}  // namespace int8_fast

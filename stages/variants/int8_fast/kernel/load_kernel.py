@@ -12,7 +12,7 @@ if not hasattr(torch.ops.int8_fast, "add_norm_"):
     load(
         "int8_fast",
         [str(Path(__file__).with_name("kernel.cpp"))],
-        extra_cflags=["-O3", "-mavx2", "-mfma", "-fopenmp"],
+        extra_cflags=["-O3", "-mavx2", "-mfma", "-fopenmp", "-fvisibility=hidden"],
         extra_ldflags=["-fopenmp"],
         is_python_module=False,
     )

@@ -9,7 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace norm {
+namespace int8_fast {
 
 inline float total(__m256 v) {
   __m128 sum = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -61,4 +61,4 @@ inline void add_and_normalize(float* x, const float* other, const float* weight,
   for (; i < n; i++) x[i] = (x[i] - mean - drift) * inverse * weight[i] + bias[i];
 }
 
-}  // namespace norm
+}  // namespace int8_fast

@@ -1,4 +1,4 @@
-// Tiles: int32 sums of ROWS x 16, added to what is there. "THE TILE" in int8_linear.h explains them.
+// Tiles: the sums of ROWS x PANEL, added to what is there. "THE TILE" in int8_linear.h explains them.
 //
 // Few rows leave little time for each panel of weights, and a whole model's weights fit into no cache of
 // a core. So with every step a tile asks for a bit of what is read next, and all tiles together for the
@@ -11,12 +11,15 @@
 #include <immintrin.h>
 
 #include <cstdint>
+#include <string_view>
 
-namespace {
+#include "dictionary.h"
+
+namespace int8_fast {
 
 struct Ahead {
   uintptr_t next;  // an address: it may lie past the end of the weights, where nothing is fetched
-  uintptr_t bytes;  // per step
+  uintptr_t bytes;  // of each step
 
   void fetch() {
     _mm_prefetch(reinterpret_cast<const char*>(next), _MM_HINT_T0);
@@ -27,36 +30,45 @@ struct Ahead {
 using Tile = void (*)(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead ahead,
                       int32_t* sums);
 
-__m256i load(const int8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+inline __m256i load(const int8_t* b) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(b));
+}
 
-int32_t four(const uint8_t* a) {
+// One step of a row, to be broadcast.
+inline int32_t four(const uint8_t* a) {
   int32_t bytes;
-  __builtin_memcpy(&bytes, a, 4);
+  __builtin_memcpy(&bytes, a, STEP);
   return bytes;
+}
+
+// The same sums in plain loops, whatever S is: what the other tiles are compared with.
+template <int ROWS>
+void tile_of_scalar(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead, int32_t* sums) {
+  for (int64_t i = 0; i < k; i++)
+    for (int64_t r = 0; r < ROWS; r++)
+      for (int64_t channel = 0; channel < PANEL; channel++)
+        sums[r * PANEL + channel] +=
+            a[r * stride + i] * b[i / STEP * STEP_BYTES + channel * STEP + i % STEP];
 }
 
 // One row of one step: two registers of products, set or added to the accumulators.
 //
 // In assembly because the tile needs all 16 registers: gcc 12 spills the intrinsics' version, which
-// halves the speed. The broadcast's own register takes the last product, which saves the 17th. The
-// sanitizers cannot look into assembly, so their build (PLAIN_TILE) takes the intrinsics.
+// halves the speed. The broadcast's own register takes the last product, which saves the 17th. In
+// intrinsics, with x = _mm256_set1_epi32(four(its row and step)):
+//
+//     acc[0] = _mm256_add_epi16(acc[0], _mm256_maddubs_epi16(x, w0)), and acc[1] with w1
 template <int ROW, bool FIRST>
 __attribute__((always_inline)) inline void multiply(
     __m256i* acc, const uint8_t* a, const uint8_t* a3, int64_t stride, int step, __m256i w0,
     __m256i w1) {
-#ifdef PLAIN_TILE
-  const __m256i x = _mm256_set1_epi32(four((ROW < 3 ? a : a3) + ROW % 3 * stride + 4 * step));
-  const __m256i p0 = _mm256_maddubs_epi16(x, w0), p1 = _mm256_maddubs_epi16(x, w1);
-  acc[0] = FIRST ? p0 : _mm256_add_epi16(acc[0], p0);
-  acc[1] = FIRST ? p1 : _mm256_add_epi16(acc[1], p1);
-#else
   __m256i x, p;
 #define SET(ADDRESS)                                                               \
   asm volatile("vpbroadcastd " ADDRESS ", %[x]\n\t"                                \
                "vpmaddubsw %[w0], %[x], %[a0]\n\t"                                 \
                "vpmaddubsw %[w1], %[x], %[a1]"                                     \
                : [a0] "=&x"(acc[0]), [a1] "=&x"(acc[1]), [x] "=&x"(x)              \
-               : [a] "r"(ROW < 3 ? a : a3), [s] "r"(stride), [d] "i"(4 * step),    \
+               : [a] "r"(ROW < 3 ? a : a3), [s] "r"(stride), [d] "i"(STEP * step), \
                  [w0] "x"(w0), [w1] "x"(w1)                                        \
                : "memory")
 #define ADD(ADDRESS)                                                               \
@@ -66,7 +78,7 @@ __attribute__((always_inline)) inline void multiply(
                "vpaddw %[p], %[a0], %[a0]\n\t"                                     \
                "vpaddw %[x], %[a1], %[a1]"                                         \
                : [a0] "+x"(acc[0]), [a1] "+x"(acc[1]), [x] "=&x"(x), [p] "=&x"(p)  \
-               : [a] "r"(ROW < 3 ? a : a3), [s] "r"(stride), [d] "i"(4 * step),    \
+               : [a] "r"(ROW < 3 ? a : a3), [s] "r"(stride), [d] "i"(STEP * step), \
                  [w0] "x"(w0), [w1] "x"(w1)                                        \
                : "memory")
   if constexpr (FIRST && ROW % 3 == 0) SET("%c[d](%[a])");
@@ -77,7 +89,6 @@ __attribute__((always_inline)) inline void multiply(
   if constexpr (!FIRST && ROW % 3 == 2) ADD("%c[d](%[a],%[s],2)");
 #undef SET
 #undef ADD
-#endif
 }
 
 template <int ROWS, bool FIRST>
@@ -100,12 +111,13 @@ void tile_of_many(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, 
                   int32_t* sums) {
   const __m256i ones = _mm256_set1_epi16(1);
   auto* out = reinterpret_cast<__m256i*>(sums);
-  for (int64_t i = 0; i < k; i += 4 * S, a += 4 * S, b += 64 * S) {
+  for (int64_t i = 0; i < k; i += STEP * S, a += STEP * S, b += STEP_BYTES * S) {
     __m256i acc[ROWS][2];
     const uint8_t* a3 = a + 3 * stride;
     step_of<ROWS, true>(acc, a, a3, stride, 0, b, ahead);
 #pragma GCC unroll 16
-    for (int s = 1; s < S; s++) step_of<ROWS, false>(acc, a, a3, stride, s, b + 64 * s, ahead);
+    for (int s = 1; s < S; s++)
+      step_of<ROWS, false>(acc, a, a3, stride, s, b + STEP_BYTES * s, ahead);
 #pragma GCC unroll 6
     for (int r = 0; r < ROWS; r++)
 #pragma GCC unroll 2
@@ -125,7 +137,7 @@ void tile_of_few(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, A
   __m256i acc[ROWS][2];
   for (int r = 0; r < ROWS; r++)
     for (int h = 0; h < 2; h++) acc[r][h] = out[2 * r + h];
-  for (int64_t i = 0; i < k; i += 4 * S, b += 64 * S) {
+  for (int64_t i = 0; i < k; i += STEP * S, b += STEP_BYTES * S) {
     for (int s = 0; s < S; s++) ahead.fetch();
 #pragma GCC unroll 3
     for (int r = 0; r < ROWS; r++)
@@ -134,8 +146,8 @@ void tile_of_few(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, A
         const uint8_t* row = a + r * stride + i;
         __m256i p = _mm256_maddubs_epi16(_mm256_set1_epi32(four(row)), load(b + 32 * h));
         if (S == 2) {
-          const __m256i x = _mm256_set1_epi32(four(row + 4));
-          p = _mm256_add_epi16(p, _mm256_maddubs_epi16(x, load(b + 64 + 32 * h)));
+          const __m256i x = _mm256_set1_epi32(four(row + STEP));
+          p = _mm256_add_epi16(p, _mm256_maddubs_epi16(x, load(b + STEP_BYTES + 32 * h)));
         }
         acc[r][h] = _mm256_add_epi32(acc[r][h], _mm256_madd_epi16(p, ones));
       }
@@ -148,20 +160,22 @@ void tile_of_few(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, A
 template <int ROWS>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) void tile_of_vnni(
     const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead ahead, int32_t* sums) {
-  __m512i acc[ROWS];
-  for (int r = 0; r < ROWS; r++) acc[r] = _mm512_loadu_si512(sums + 16 * r);
+  __m512i acc[ROWS];  // in registers only while every loop over it is unrolled
+#pragma GCC unroll 12
+  for (int r = 0; r < ROWS; r++) acc[r] = _mm512_loadu_si512(sums + PANEL * r);
 #pragma GCC unroll 4
-  for (int64_t i = 0; i < k; i += 4, b += 64) {
+  for (int64_t i = 0; i < k; i += STEP, b += STEP_BYTES) {
     ahead.fetch();
     const __m512i w = _mm512_loadu_si512(b);
 #pragma GCC unroll 12
     for (int r = 0; r < ROWS; r++)
       acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_set1_epi32(four(a + r * stride + i)), w);
   }
-  for (int r = 0; r < ROWS; r++) _mm512_storeu_si512(sums + 16 * r, acc[r]);
+#pragma GCC unroll 12
+  for (int r = 0; r < ROWS; r++) _mm512_storeu_si512(sums + PANEL * r, acc[r]);
 }
 
-constexpr int64_t MOST_ROWS = 12;
+inline constexpr int64_t MOST_ROWS = 12;
 
 // Tiles of 1, 2, ... rows; `rows` is the largest.
 struct Tiles {
@@ -169,25 +183,25 @@ struct Tiles {
   Tile of[MOST_ROWS];
 };
 
+inline constexpr Tiles SCALAR = {4, {tile_of_scalar<1>, tile_of_scalar<2>, tile_of_scalar<3>,
+                                     tile_of_scalar<4>}};
 template <int S>
-constexpr Tiles MANY = {6, {tile_of_many<1, S>, tile_of_many<2, S>, tile_of_many<3, S>,
-                            tile_of_many<4, S>, tile_of_many<5, S>, tile_of_many<6, S>}};
+inline constexpr Tiles FEW = {3, {tile_of_few<1, S>, tile_of_few<2, S>, tile_of_few<3, S>}};
 template <int S>
-constexpr Tiles FEW = {3, {tile_of_few<1, S>, tile_of_few<2, S>, tile_of_few<3, S>}};
-constexpr Tiles VNNI = {12, {tile_of_vnni<1>, tile_of_vnni<2>, tile_of_vnni<3>, tile_of_vnni<4>,
-                             tile_of_vnni<5>, tile_of_vnni<6>, tile_of_vnni<7>, tile_of_vnni<8>,
-                             tile_of_vnni<9>, tile_of_vnni<10>, tile_of_vnni<11>,
-                             tile_of_vnni<12>}};
+inline constexpr Tiles MANY = {6, {tile_of_many<1, S>, tile_of_many<2, S>, tile_of_many<3, S>,
+                                   tile_of_many<4, S>, tile_of_many<5, S>, tile_of_many<6, S>}};
+inline constexpr Tiles VNNI = {12, {tile_of_vnni<1>, tile_of_vnni<2>, tile_of_vnni<3>, tile_of_vnni<4>,
+                                    tile_of_vnni<5>, tile_of_vnni<6>, tile_of_vnni<7>, tile_of_vnni<8>,
+                                    tile_of_vnni<9>, tile_of_vnni<10>, tile_of_vnni<11>,
+                                    tile_of_vnni<12>}};
 
-// For S, 0 for AVX512-VNNI, -S for whichever this CPU runs faster; null where there is no such tile.
-const Tiles* tiles_for(int64_t products) {
-  if (products < 0) {
-    const bool vnni = __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512vl");
-    products = vnni ? 0 : -products;
-  }
+inline bool cpu_has_vnni() {
+  return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
+}
+
+inline const Tiles* avx2_tiles_for(int64_t products) {
   switch (products) {
-    case 0: return &VNNI;
     case 1: return &FEW<1>;
     case 2: return &FEW<2>;
     case 4: return &MANY<4>;
@@ -197,4 +211,13 @@ const Tiles* tiles_for(int64_t products) {
   return nullptr;
 }
 
-}  // namespace
+// Null where there is no such instruction set, or no such S: which all have the same of, though only
+// AVX2 adds in int16.
+inline const Tiles* tiles_for(std::string_view instruction_set, int64_t products) {
+  const Tiles* avx2 = avx2_tiles_for(products);
+  if (!avx2 || instruction_set == "avx2") return avx2;
+  if (instruction_set == "vnni") return cpu_has_vnni() ? &VNNI : avx2;
+  return instruction_set == "scalar" ? &SCALAR : nullptr;
+}
+
+}  // namespace int8_fast

@@ -1,4 +1,4 @@
-"""What is run: the 408 real pairs, texts of fixed lengths, and the two models."""
+"""What is run: batches of the 408 real pairs, texts of fixed lengths, and the two models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from bench.ours import TASK, TRAIN
+from stages.dataset.task import Task, read_task
 from stages.model.artifact import RECIPE, Recipe, copy_without_weights, read_recipe
 from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError
 from stages.plumbing.files import new_folder, write_text
 from stages.settings.params import load_params
-from stages.tasks import Task
 
 BERT, MINILM = "bert-base", "minilm"
 MRPC, FALLBACK = "mrpc", "movie_reviews"
@@ -28,7 +28,7 @@ RANDOM = "random:bert-base-uncased"
 class Rows:
     """Attributes:
     task: `mrpc`, or what stands in for it.
-    train: a few, for whatever a variant reads while it is built.
+    train: all of them, for what a variant learns before it is built.
     validation: that are timed.
     """
 
@@ -46,14 +46,13 @@ def rows(limit: int) -> Rows:
     params = load_params()
     for name in (MRPC, FALLBACK):
         if all(paths.split(name, part).exists() for part in SPLITS):
-            task = Task.model_validate_json((paths.DATA / name / "task.json").read_text())
             train, validation = (pd.read_parquet(paths.split(name, p)) for p in SPLITS)
-            return Rows(task, train, validation.head(limit))
+            return Rows(read_task(name), train, validation.head(limit))
         dataset = params.dataset(name)
         if name == FALLBACK or dataset.reachable(params.download_glue):
             splits = dataset.fetch(params.download_glue).splits
-            found = {part: frame(splits[part]) for part in SPLITS}
-            return Rows(dataset.task, found["train"], found["validation"].head(limit))
+            train, validation = (frame(splits[part]) for part in SPLITS)
+            return Rows(dataset.task, train, validation.head(limit))
         print(f"MRPC cannot be had here (see GLUE_MIRROR): {FALLBACK} instead", flush=True)
     raise AssertionError("the last one is always tried")
 
@@ -62,31 +61,31 @@ def frame(split: object) -> pd.DataFrame:
     return split if isinstance(split, pd.DataFrame) else pd.concat(list(split))  # type: ignore
 
 
-def random_model(work: Rows, folder: Path) -> Path:
+def random_model(rows: Rows, folder: Path) -> Path:
     """BERT-base at full size with random weights: its speed and size are real, its answers not."""
     from stages.training.model_names import resolve
     from stages.training.pretrained import load, model_inputs
 
-    model, tokenizer = load(resolve(RANDOM), work.task, seed=0)
+    model, tokenizer = load(resolve(RANDOM), rows.task, seed=0)
     inputs = model_inputs(model, tokenizer.model_input_names)
     recipe = Recipe(
-        task=work.task.name, model=RANDOM, weights="random", seed=0, max_length=128, inputs=inputs
+        task=rows.task.name, model=RANDOM, weights="random", seed=0, max_length=128, inputs=inputs
     )
     with new_folder(folder) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         write_text(partial / RECIPE, recipe.model_dump_json(indent=2) + "\n")
-        add_rows(work, partial)
+        add_rows(rows, partial)
     return folder
 
 
-def fine_tuned_model(work: Rows, checkpoint: Path | None, folder: Path) -> Path:
+def fine_tuned_model(rows: Rows, checkpoint: Path | None, folder: Path) -> Path:
     """A copy of the pipeline's own checkpoint, MiniLM-L6.
 
     Raises:
         UserError: there is none.
     """
-    source = checkpoint or paths.checkpoint(work.task.name, load_params().finetune.seeds[0])
+    source = checkpoint or paths.checkpoint(rows.task.name, load_params().finetune.seeds[0])
     if not (source / RECIPE).exists():
         raise UserError(
             f"{source} holds no fine-tuned model; run 'make repro' first, or give another with "
@@ -96,17 +95,17 @@ def fine_tuned_model(work: Rows, checkpoint: Path | None, folder: Path) -> Path:
         copy_without_weights(source, partial)
         for path in source.glob("*.safetensors"):
             (partial / path.name).write_bytes(path.read_bytes())
-        add_rows(work, partial)
+        add_rows(rows, partial)
     return folder
 
 
-def add_rows(work: Rows, folder: Path) -> None:
-    work.train.head(64).to_parquet(folder / TRAIN)
-    write_text(folder / TASK, work.task.model_dump_json())
+def add_rows(rows: Rows, folder: Path) -> None:
+    rows.train.to_parquet(folder / TRAIN)
+    write_text(folder / TASK, rows.task.model_dump_json())
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """What every runner of one model is given, the same for all.
 
     Attributes:
@@ -124,7 +123,9 @@ class Work:
         return [name for name in self.batches if name.startswith(f"{kind}-")]
 
 
-def make_work(checkpoint: Path, rows: Rows, batch_size: int, lengths: tuple[int, ...]) -> Work:
+def make_workload(
+    checkpoint: Path, rows: Rows, batch_size: int, lengths: tuple[int, ...]
+) -> Workload:
     recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
     tokens = encode(tokenizer, rows.task, rows.validation, recipe)
     batches: dict[str, Batch] = {}
@@ -147,7 +148,7 @@ def make_work(checkpoint: Path, rows: Rows, batch_size: int, lengths: tuple[int,
         one = {name: known.get(name, np.zeros_like(ids)) for name in recipe.inputs}
         batches[f"length-{length}"] = one
     counted = {name: int(batch["attention_mask"].sum()) for name, batch in batches.items()}
-    return Work(batches, positions, counted)
+    return Workload(batches, positions, counted)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,213 @@
+"""`make tables`: the tables of figures in README.md and docs/, from the committed results.
+
+A table stands between two comments, and nobody edits it by hand:
+
+    <!-- table: comparison docs/evidence/full/metrics/mrpc -->
+    <!-- end -->
+
+The first names one of TABLES and what it is made from. `--check` writes nothing.
+"""
+
+import argparse
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.measure.statistics import mean_interval
+from stages.plumbing import paths
+from stages.plumbing.command import UserError, fail, nearest
+from stages.plumbing.files import read_json, write_text
+from stages.reporting.comparison_page import cost_cells, drop_cell, summary_cells
+from stages.reporting.markdown_table import pipe_table
+from stages.reporting.row import Row
+from stages.variants import REFERENCE
+
+Rows = dict[str, Row]  # by variant
+END = "<!-- end -->"
+
+MARKED = re.compile(r"^(<!-- table: (\S+) (\S+) -->\n)(.*?)^<!-- end -->$", re.M | re.S)
+# What others published figures of -> the variant of ours that does the same.
+LIKE_PUBLISHED = {
+    "`quantize_dynamic`, asymmetric": "int8_dynamic",
+    "the same, symmetric": "int8_dynamic_symmetric",
+    "quantization-aware training": "int8_qat",
+    "through ONNX Runtime": "int8_onnx",
+    "our kernel": "int8_fast",
+}
+
+
+def write_tables(check: bool) -> None:
+    """Renew every table; with `check` only say whether one is not up to date.
+
+    Raises:
+        UserError: a marker has no end, no table or no source; with `check`, a table differs.
+    """
+    for page in [Path("README.md"), *sorted(Path("docs").glob("*.md"))]:
+        text = page.read_text(encoding="utf-8")
+        renewed = text
+        for opening, name, source, standing in marked(page, text):
+            table = made(page, name, Path(source))
+            if check and table != standing:
+                raise UserError(f"{page}: table '{name}' differs from {source}; run 'make tables'")
+            renewed = renewed.replace(f"{opening}{standing}{END}", f"{opening}{table}{END}")
+        if renewed != text:
+            write_text(page, renewed)
+            print(f"{page}: renewed")
+
+
+def marked(page: Path, text: str) -> list[tuple[str, ...]]:
+    """The opening marker, name, source and present text of each table."""
+    tables: list[tuple[str, ...]] = MARKED.findall(text)
+    if len(tables) != len(re.findall(r"^<!-- table: ", text, re.M)):
+        raise UserError(f"{page}: not every '<!-- table: NAME SOURCE -->' has its '{END}'; add it")
+    return tables
+
+
+def made(page: Path, name: str, source: Path) -> str:
+    """A table from what is committed, as it stands between its markers."""
+    if name not in TABLES:
+        raise UserError(f"{page}: unknown table '{name}'; {nearest(name, list(TABLES))}")
+    if not source.exists():
+        raise UserError(f"{page}: table '{name}' is made from {source}, which does not exist")
+    return f"\n{TABLES[name](source).strip()}\n\n"
+
+
+def rows_of(metrics: Path) -> Rows:
+    """In the order of params.yaml; a variant that was skipped has no row."""
+    files = [metrics / "compare" / f"{name}.json" for name in settings_of(metrics)["quantize"]]
+    return {file.stem: Row.read(file) for file in files if file.exists()}
+
+
+def settings_of(metrics: Path) -> Any:
+    """The params.yaml that stands beside metrics/."""
+    return yaml.safe_load(metrics.parent.with_name("params.yaml").read_text(encoding="utf-8"))
+
+
+def score_of(row: Row) -> str:
+    return f"{row.over_seeds['validation'].mean:.4f}"
+
+
+def facts(metrics: Path, rows: Rows) -> str:
+    """What the figures belong to, in one line."""
+    row = rows[REFERENCE]
+    texts = [f"{one.n:,} texts of {split}" for split, one in row.splits.items()]
+    runs = f"means of {row.seeds} seeds" if row.seeds > 1 else f"one seed, {row.seed}"
+    machine = read_json(metrics.parent / paths.ENVIRONMENT.name)
+    busy = " CONTENDED: other processes ran; do not quote latency." if row.cost.contended else ""
+    return (
+        f"{metrics.name}: {' and '.join(texts)}; {runs}. {machine['cpu']}, "
+        f"{machine['instruction_set']}, {machine['cores']} cores, torch {machine['torch']}.{busy}"
+    )
+
+
+def quick(metrics: Path) -> str:
+    """README's: few columns; what ships is bold."""
+    rows, shipped = rows_of(metrics), read_json(metrics / "export.json")["variant"]
+    cells = [
+        {
+            "variant": f"**{name}**" if name == shipped else name,
+            row.headline.upper(): score_of(row),
+            "drop in points": drop_cell(row.over_seeds["validation"].drop),
+            "verdict": row.verdict,
+            "p90 ms": f"{row.cost.p90_ms:.1f}",
+            "speed-up": f"{row.cost.speedup_p90:.1f}x",
+            "MB": f"{row.cost.size_mb:.1f}",
+        }
+        for name, row in rows.items()
+    ]
+    return f"{pipe_table(cells)}\n\n{facts(metrics, rows)}"
+
+
+def comparison(metrics: Path) -> str:
+    rows, shipped = rows_of(metrics), read_json(metrics / "export.json")
+    table = pipe_table([summary_cells(name, row) for name, row in rows.items()])
+    reason = f"Ships {shipped['variant']}: {shipped['reason']}."
+    return f"{table}\n\n{facts(metrics, rows)}\n\n{reason}"
+
+
+def cost(metrics: Path) -> str:
+    return pipe_table([cost_cells(name, row) for name, row in rows_of(metrics).items()])
+
+
+def seeds(metrics: Path, split: str) -> str:
+    """Each seed's drop; their mean with an interval over the texts, and one over the seeds."""
+    folders = sorted((metrics / "accuracy").glob("seed_*"))
+    confidence = settings_of(metrics)["compare"]["confidence"]
+    cells = []
+    for name, row in rows_of(metrics).items():
+        drops = {}
+        for folder in folders:
+            fp32, ours = (read_json(folder / f"{each}.json")[split] for each in (REFERENCE, name))
+            seed = folder.name.replace("_", " ")
+            drops[seed] = 100 * (fp32[row.headline] - ours[row.headline])
+        several = row.over_seeds[split]
+        cell = {"variant": name} | {seed: f"{points:+.2f}" for seed, points in drops.items()}
+        cell["mean (interval over texts)"] = drop_cell(several.drop)
+        if len(drops) > 1:
+            spread = mean_interval(list(drops.values()), confidence)
+            cell["interval over seeds (t)"] = f"{spread.low:+.2f} to {spread.high:+.2f}"
+        cells.append(cell | {"median": f"{several.drop_median_points:+.2f}"})
+    return pipe_table(cells)
+
+
+def like_published(metrics: Path) -> str:
+    """The variants that do what others published figures of."""
+    rows = rows_of(metrics)
+    fp32 = rows[REFERENCE]
+    cells = [
+        {
+            "what": f"{what} (`{name}`)",
+            f"{fp32.headline} in fp32": score_of(fp32),
+            f"{fp32.headline} in int8": score_of(rows[name]),
+        }
+        | {f"drop on {split}": drop_cell(one.drop) for split, one in rows[name].over_seeds.items()}
+        | {
+            "MB": f"{fp32.cost.size_mb:.1f} to {rows[name].cost.size_mb:.1f}",
+            "faster at p50": f"{rows[name].cost.speedup_p50:.2f}x",
+        }
+        for what, name in LIKE_PUBLISHED.items()
+        if name in rows
+    ]
+    return f"{pipe_table(cells)}\n\n{facts(metrics, rows)}"
+
+
+def race(results: Path) -> str:
+    from bench.report import markdown  # bench/ knows its own tables
+
+    return markdown(read_json(results))
+
+
+def threads(results: Path) -> str:
+    """How many times as fast two threads are as one."""
+    rows: dict[str, dict[str, str]] = {}
+    for one in read_json(results)["runners"]:
+        seconds = one["seconds"]
+        row = rows.setdefault(one["runner"], {"runner": one["runner"]})
+        row[one["model"]] = f"{seconds['1'] / seconds['2']:.2f}x" if "2" in seconds else "-"
+    return pipe_table(list(rows.values()))
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "quick": quick,
+    "comparison": comparison,
+    "cost": cost,
+    "seeds_on_validation": lambda metrics: seeds(metrics, "validation"),
+    "seeds_on_test": lambda metrics: seeds(metrics, "test"),
+    "like_published": like_published,
+    "race": race,
+    "threads": threads,
+}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.commands.write_tables", description=write_tables.__doc__
+    )
+    parser.add_argument("--check", action="store_true", help="only say whether one differs")
+    try:
+        write_tables(**vars(parser.parse_args()))
+    except UserError as error:
+        fail("commands.write_tables", str(error))
