@@ -58,12 +58,15 @@ def ours_exists() -> bool:
 def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-def]
     """Weights so small that no sum of products can overflow, in whatever order they are packed.
 
-    2 * products weights of at most 258 / (2 * products) each; the speed does not depend on them.
+    2 * products weights of at most LANE_LIMIT / (2 * products) each; the speed does not depend
+    on them.
     """
     import torch
 
+    from stages.variants.int8_fast import packing
+
     linear = importlib.import_module("stages.variants.int8_fast.linear").FastLinear
-    levels = 258 // (2 * products)
+    levels = packing.LANE_LIMIT // (2 * products)
     weight = plain.weight.detach()
     scale = weight.abs().amax(dim=1) / levels
     q = torch.round(weight / scale[:, None]).clamp(-levels, levels).to(torch.int8)

@@ -1,4 +1,4 @@
-"""What the stages calibrate and quantize do, in this process, on few rows."""
+"""What stage quantize does, in this process, on few rows."""
 
 import shutil
 from contextlib import chdir
@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 
 from stages import variants
-from stages.model.artifact import RECIPE, Recipe, copy_without_weights, write_manifest
+from stages.model.artifact import RECIPE, Recipe
 from stages.model.classifier import load_checkpoint
 from stages.model.tokens import Batch
 from stages.plumbing.files import write_json
@@ -51,7 +51,7 @@ def make_source(
     write_json(folder / "finetuned" / RECIPE, recipe.model_dump())
     training_rows(rows).to_parquet(folder / "train.parquet")
     return Source(
-        mrpc.DATASET.task, folder / "finetuned", folder / "train.parquet", folder / "none"
+        mrpc.DATASET.task, folder / "finetuned", folder / "train.parquet", folder / "learned"
     )
 
 
@@ -69,21 +69,18 @@ def as_if_trained(checkpoint: Path, folder: Path) -> Path:
 
 
 def calibrate(name: str, source: Source, folder: Path, **settings: object) -> Source:
-    """Let the variant learn what it will; training leaves its checkpoints beside `folder`."""
-    learn = getattr(variants.get(name), "calibrate", None)
+    """Let the variant learn what it will, into `folder`, which stays; `build` throws it away."""
+    source = replace(source, learned=folder)
     folder.mkdir(parents=True)
-    with chdir(folder.parent):
-        if learn is not None:
-            learn(source, folder, variants.get(name).Params(**settings))
-    return replace(source, calibration=folder)
+    with chdir(folder.parent):  # where a training leaves its checkpoints
+        variants.get(name).calibrate(source, variants.get(name).params(**settings))
+    return source
 
 
 def build(name: str, source: Source, folder: Path, **settings: object) -> Path:
-    """Calibrate, build and describe; `folder` becomes the artifact."""
-    source = calibrate(name, source, folder.with_name(f"{folder.name}-calibrated"), **settings)
-    params = variants.get(name).Params(**settings)
-    folder.mkdir()
-    copy_without_weights(source.checkpoint, folder)
-    variants.get(name).build(source, folder, params)
-    write_manifest(folder, name, params.model_dump())
+    """What stage quantize does; `folder` becomes the artifact."""
+    source = replace(source, learned=folder.with_name(f"{folder.name}.learned"))
+    folder.mkdir(parents=True)
+    with chdir(folder.parent):
+        variants.build_artifact(name, source, variants.get(name).params(**settings), folder)
     return folder

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from stages import tasks
-from stages.tasks import Fetched
+from stages.dataset.dataset import Fetched
 from tests.conftest import WORDS
 
 ROWS = {"train": 20, "dev": 10, "test": 6}

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
+from stages.dataset.dataset import Fetched
 from stages.plumbing.command import UserError
 from stages.sources.csv_file import CsvFile
-from stages.tasks import Fetched
 
 SETTINGS = SimpleNamespace(sources=[], mirror="", counts="published")
 WHOLE = "review,stars\n" + "".join(f"text {i},{'15'[i % 2]}\n" for i in range(40))
@@ -20,6 +20,7 @@ def entry(train: Path, **keys: object) -> CsvFile:
 
 
 def written(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 

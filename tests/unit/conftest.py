@@ -1,16 +1,19 @@
-"""A stand-in for everything that is downloaded, and our int8 kernels one by one."""
+"""A stand-in for everything that is downloaded, other CPUs, our int8 kernels one by one."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import requests
 
-from stages.variants.int8_fast.kernel import dispatch
+from stages.model import cpu
 from stages.plumbing.command import UserError
+from stages.variants.int8_fast.kernel import dispatch
 from tests.stand_in_hub import Server
 
 SITE = "https://dl.fbaipublicfiles.com"
+OnCpu = Callable[..., None]
 
 
 @pytest.fixture
@@ -27,8 +30,23 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
             requests, method, lambda url, real=real, **o: real(url.replace(SITE, server.url), **o)
         )
     yield server
-    server.server.shutdown()
-    server.server.server_close()
+    close_soon(server)
+
+
+def close_soon(server: Server) -> None:
+    """It takes half a second, for which no test need wait."""
+    threading.Thread(target=server.close).start()
+
+
+@pytest.fixture
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> OnCpu:
+    """Pretend that the CPU has just these extensions of its instruction set."""
+
+    def pretend(*flags: str, machine: str = "x86_64") -> None:
+        monkeypatch.setattr(cpu, "flags", lambda: frozenset(flags))
+        monkeypatch.setattr("platform.machine", lambda: machine)
+
+    return pretend
 
 
 @pytest.fixture(params=["avx2", "vnni"])

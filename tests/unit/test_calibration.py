@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from stages.engines.int8.calibration import choose_rows, find_ranges, mse_range, percentile_range
-from stages.model.classifier import load_checkpoint
 from stages.engines.int8.layers import layers
 from stages.engines.int8.quantizers import Range, affine
+from stages.model.classifier import load_checkpoint
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
@@ -228,10 +228,11 @@ def test_only_rows_of_train_are_seen_and_the_artifact_says_which(
     settings = {"rows": 10} | ({"calibration_rows": 8} if name == "int8_mixed" else {})
     stored = []
     for attempt in ("first", "second"):
-        done = calibrate(name, source, tmp_path / attempt, **settings)
-        stored.append({path.name: path.read_bytes() for path in done.calibration.iterdir()})
+        calibrate(name, source, tmp_path / attempt, **settings)
+        learned = (tmp_path / attempt).iterdir()
+        stored.append({path.name: path.read_bytes() for path in learned})
     assert stored[0] == stored[1]
-    found = read_json(tmp_path / "first" / file)
-    ids = found["rows"] if isinstance(found, dict) else found
+    facts = read_json(tmp_path / "first" / file)
+    ids = facts["rows"] if isinstance(facts, dict) else facts
     assert len(ids) == 10
     assert set(ids) <= set(training_rows(48)["id"])

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from stages.tasks import UNLABELLED
+from stages.dataset.dataset import UNLABELLED
 from tests.own_file import WHOLE, all_rows, entry, fetch, refusal, split, written
 
 

@@ -80,7 +80,7 @@ def project(tmp_path: Path) -> Path:
     for name in ("params.yaml", "presets"):
         source = ROOT / name
         copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, tmp_path / name)  # type: ignore[operator]
+        copy(source, tmp_path / name)
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "stages", tmp_path / "stages", ignore=ignore)
     return tmp_path

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from stages import tasks
+from stages.dataset.dataset import UNLABELLED, Fetched
+from stages.dataset.task import read_task
 from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
-from stages.tasks import UNLABELLED, Fetched
 from tests.glue_files import GLUE, LEFT_OUT, ROWS, count, make_rows, splits_of, tables, write_mirror
 
 ROOT = Path(__file__).parents[2]
@@ -115,7 +116,7 @@ def test_the_stage_describes_each_task(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLUE_MIRROR", str(mirror))
     download_glue(task)
-    assert list(tasks.get(task).scored) == scored
+    assert list(read_task(task).scored) == scored
     for split, rows in tables(fetch(mirror, task)).items():
         assert pd.read_parquet(f"data/{task}/{split}.parquet").equals(rows)
     described = read_json(tmp_path / f"metrics/{task}/dataset.json")

@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from stages import tasks
+from stages.dataset.dataset import UNLABELLED
 from stages.download_glue import rendition
 from stages.plumbing.command import UserError
-from stages.tasks import UNLABELLED
 from tests.conftest import HEADER, PUBLISHED, mrpc_lines, write_raw_corpus, write_tutorial_layout
 from tests.glue_files import tables
 

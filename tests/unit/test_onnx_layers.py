@@ -10,11 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stages.engines.torch_dynamic import layers as torch_dynamic
-from stages.variants.torchao_int8 import layers as torchao_linear
+from stages.engines.int8 import onnx_form as int8_form
 from stages.engines.int8.layers import quantize_layers
-from stages.engines.int8.onnx_form import with_onnx_layers
 from stages.engines.int8.quantizers import Activations, Range
+from stages.engines.torch_dynamic import layers as torch_dynamic
+from stages.engines.torch_dynamic import onnx_form as torch_dynamic_form
+from stages.variants.torchao_int8 import layers as torchao
+from stages.variants.torchao_int8 import onnx_form as torchao_form
 
 INPUTS, OUTPUTS = 16, 9
 OURS = {
@@ -39,15 +41,15 @@ def quantized(name: str) -> nn.Module:
     if name in torch_dynamic.CONFIGS:
         torch_dynamic.use_engine("fbgemm")
         return torch_dynamic.quantize_linears(module, name)
-    torchao_linear.quantize_linears(module, TORCHAO[name])
+    torchao.quantize_linears(module, TORCHAO[name])
     return module
 
 
 def for_onnx(name: str) -> nn.Module:
     if name in OURS:
-        return with_onnx_layers(quantized(name))
-    kind = torch_dynamic if name in torch_dynamic.CONFIGS else torchao_linear
-    return kind.with_onnx_linears(quantized(name))
+        return int8_form.with_onnx_linears(quantized(name))
+    form = torch_dynamic_form if name in torch_dynamic.CONFIGS else torchao_form
+    return form.with_onnx_linears(quantized(name))
 
 
 class SideBySide(nn.Module):

@@ -1,20 +1,25 @@
 """params.yaml: a mistake is one line that says what, which value, and how to fix it."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
 from stages import variants
+from stages.commands.preset import apply_preset, merge
 from stages.plumbing.command import UserError
 from stages.settings.params import load_params
-from stages.commands.preset import apply_preset, merge
 
 ROOT = Path(__file__).parents[2]
+SLOW_TO_IMPORT = ["torch", "transformers", "pandas", "sklearn", "scipy", "onnx", "onnxruntime"]
 
 
 def params_with(tmp_path: Path, changes: dict) -> Path:
+    """The shipped file with all variants and `changes`."""
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
+    merge(values, yaml.safe_load((ROOT / "presets" / "full.yaml").read_text()))
     merge(values, changes)
     path = tmp_path / "params.yaml"
     path.write_text(yaml.safe_dump(values))
@@ -24,8 +29,26 @@ def params_with(tmp_path: Path, changes: dict) -> Path:
 def test_the_shipped_file_is_valid() -> None:
     params = load_params(ROOT / "params.yaml")
     assert params.tasks == ["mrpc"]
-    assert set(params.quantize) == set(variants.names())
     assert params.export.variant == "auto"
+
+
+def test_preset_full_has_every_variant(tmp_path: Path) -> None:
+    assert set(load_params(params_with(tmp_path, {})).quantize) == set(variants.names())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from stages.settings.params import load_params; load_params()",
+        f"from stages.variants import {', '.join(variants.names())}",
+    ],
+    ids=["params.yaml", "variants"],
+)
+def test_checking_the_file_imports_nothing_slow(code: str) -> None:
+    code += f"; import sys; print(set({SLOW_TO_IMPORT}) & set(sys.modules))"
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert result.stdout.strip() == "set()", result.stderr
 
 
 @pytest.mark.parametrize(
@@ -122,6 +145,8 @@ def test_every_preset_gives_valid_params_and_keeps_the_comments(
     wanted = yaml.safe_load((ROOT / "presets" / f"{name}.yaml").read_text())
     found = yaml.safe_load(Path("params.yaml").read_text())
     merged = yaml.safe_load((ROOT / "params.yaml").read_text())
+    if "quantize" in wanted:  # the variants are its own, and no others
+        del merged["quantize"]
     merge(merged, wanted)
     assert found == merged
     assert "# what ships" in Path("params.yaml").read_text()
@@ -171,10 +196,10 @@ def test_no_setting_of_another_preset_survives_the_tutorials(
 ) -> None:
     (tmp_path / "presets").symlink_to(ROOT / "presets")
     monkeypatch.chdir(tmp_path)
-    recipes = []
-    for first in ("quick", "bert_base_speed", None):
+    settings = []
+    for first in ("quick", "bert_base_speed", "full", None):
         (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
         for name in filter(None, (first, "tutorial")):
             apply_preset(name)
-        recipes.append(load_params().recipe("mrpc"))
-    assert recipes[0] == recipes[1] == recipes[2]
+        settings.append((load_params().training("mrpc"), load_params().quantize))
+    assert settings[0] == settings[1] == settings[2] == settings[3]

@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from stages.dataset.task import Task
+from stages.plumbing.command import UserError
+from stages.tasks.mrpc import DATASET as MRPC
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
-from stages.plumbing.command import UserError
-from stages.tasks import Task
-from stages.tasks.mrpc import DATASET as MRPC
+from stages.training.vocabularies import character_tokenizer
 from tests.families import FAMILIES
 
 MNLI = Task(
@@ -104,14 +105,14 @@ def test_random_bert_base_chinese_has_the_real_ones_size() -> None:
 
 
 def test_more_characters_than_the_vocabulary_holds_leave_the_rare_ones_out() -> None:
-    common, rare = "好" * 9, "".join(chr(0x4E00 + i) * 2 for i in range(21_000))
-    kept = pieces("好" + rare[0] + rare[-1], [common, rare, "ab" * 400], "random:bert-base-chinese")
-    assert kept == ["好", rare[0], rare[-1]]
-    emoji = "".join(chr(0x20000 + i) * 2 for i in range(500))
-    assert pieces("好" + emoji[-1], [common, rare, emoji], "random:bert-base-chinese") == [
-        "好",
-        "[UNK]",
-    ]
+    def kept(*texts: str) -> list[str]:
+        pieces: list[str] = character_tokenizer(texts, 64, size=40).tokenize("好" + texts[-1][-1])
+        return pieces
+
+    common, rare = "好" * 9, "".join(chr(0x4E00 + i) * 2 for i in range(30))
+    assert kept(common, rare) == ["好", rare[-1]]
+    emoji = "".join(chr(0x20000 + i) * 2 for i in range(20))
+    assert kept(common, rare, emoji) == ["好", "[UNK]"]
 
 
 @pytest.mark.parametrize("name", ["scratch:char-brt", "hf:bert", "a/b/c", "", " "])

@@ -9,8 +9,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from stages import variants
+from stages.engines.int8.layers import layers
+from stages.engines.int8.quantizers import Activations, Range, quantize_weight
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint, predictor
+from stages.variants import Source
 from stages.variants.int8_qat.fake_quant import (
     FakeQuantEmbedding,
     FakeQuantLinear,
@@ -18,9 +21,6 @@ from stages.variants.int8_qat.fake_quant import (
     ranges,
     round_weight,
 )
-from stages.engines.int8.layers import layers
-from stages.engines.int8.quantizers import Activations, Range, quantize_weight
-from stages.variants import Source
 from tests.building import as_if_trained, batch, build, calibrate, make_source
 
 BITS, STEPS = 7, 6
@@ -130,9 +130,13 @@ def artifact(bits: int, source: Source, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="module")
-def trained(artifact: Path) -> dict[str, torch.Tensor]:
-    """What `calibrate` left: weights in FP32, and a range per Linear."""
-    return load_file(artifact.with_name("artifact-calibrated") / WEIGHTS)
+def trained(
+    bits: int, source: Source, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, torch.Tensor]:
+    """What it is built of: weights in FP32, and a range per Linear."""
+    folder = tmp_path_factory.mktemp("qat") / "learned"
+    calibrate("int8_qat", source, folder, bits=bits, **SETTINGS)
+    return load_file(folder / WEIGHTS)
 
 
 def test_preparing_leaves_weights_and_their_names_as_they_are(source: Source) -> None:
@@ -155,9 +159,9 @@ def test_training_moves_the_weights_and_finds_every_range(
     weights = before.state_dict()
     query = "bert.encoder.layer.0.attention.self.query"
     assert not torch.equal(trained[f"{query}.weight"], weights[f"{query}.weight"])
-    found = ranges(trained)
-    assert found.keys() == layers(before, nn.Linear).keys()
-    assert all(span.low < span.high for span in found.values())
+    spans = ranges(trained)
+    assert spans.keys() == layers(before, nn.Linear).keys()
+    assert all(span.low < span.high for span in spans.values())
 
 
 def test_the_artifact_computes_what_was_simulated(
@@ -167,7 +171,7 @@ def test_the_artifact_computes_what_was_simulated(
     simulated.load_state_dict(trained)
     texts = batch(rows=200, length=20)
     expected = predictor(simulated.eval())(texts)
-    found = variants.get("int8_qat").load(artifact)(texts)
+    found = variants.get("int8_qat").engine.load(artifact)(texts)
     unit = np.ptp(expected, axis=0).max()
     # Where an activation lies between two levels, float32 may round it either way.
     assert np.abs(found - expected).max() < 0.02 * unit
@@ -182,7 +186,7 @@ def test_the_same_seed_trains_the_same_weights(
     bits: int, source: Source, trained: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     again = calibrate("int8_qat", source, tmp_path / "again", bits=bits, **SETTINGS)
-    weights = load_file(again.calibration / WEIGHTS)
+    weights = load_file(again.learned / WEIGHTS)
     assert weights.keys() == trained.keys()
     assert all(torch.equal(weights[name], trained[name]) for name in trained)
     assert not list(tmp_path.glob(".training/*"))

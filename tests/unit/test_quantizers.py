@@ -14,10 +14,10 @@ from stages.engines.int8.quantizers import (
     Activations,
     Range,
     affine,
-    check_finite,
     dynamic_range,
     quantize_weight,
 )
+from stages.model.classifier import check_finite
 from stages.plumbing.command import UserError
 from tests.int8_cases import (
     DENORMALS,

@@ -1,16 +1,17 @@
 """Models that learn from a task's texts alone: a vocabulary of pieces, and hidden tokens."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
+from stages.tasks.mrpc import DATASET
 from stages.training.model_names import resolve
-from stages.training.pieces import piece_tokenizer
 from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
-from stages.tasks.mrpc import DATASET
+from stages.training.vocabularies import piece_tokenizer
 
 TEXTS = ["手机很好，屏幕很好。", "手机不好，屏幕太小！", "服务很好", "服务 不好 Bert"] * 20
 
@@ -43,18 +44,25 @@ def test_a_pair_has_two_segments() -> None:
     assert encoded["token_type_ids"] == [0] * first + [1] * (len(tokens) - first)
 
 
-def test_a_model_of_pieces_is_marked_and_fits_its_vocabulary() -> None:
-    source = resolve("scratch:piece-bert")
-    model, tokenizer = load(source, DATASET.task, 0, texts=TEXTS)
-    assert source.weights == "scratch"
+@pytest.fixture(scope="module")
+def piece_bert() -> tuple[Any, Any]:
+    """The model and its tokenizer."""
+    return load(resolve("scratch:piece-bert"), DATASET.task, 0, texts=TEXTS)
+
+
+def test_a_model_of_pieces_is_marked_and_fits_its_vocabulary(piece_bert: tuple[Any, Any]) -> None:
+    assert resolve("scratch:piece-bert").weights == "scratch"
+    model, tokenizer = piece_bert
     embeddings = model.get_input_embeddings()
     assert isinstance(embeddings, torch.nn.Embedding)
     assert embeddings.num_embeddings == len(tokenizer)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_a_share_of_the_tokens_is_hidden_in_training_only_and_no_special_one(share: float) -> None:
-    model, tokenizer = load(resolve("scratch:piece-bert"), DATASET.task, 0, texts=TEXTS)
+def test_a_share_of_the_tokens_is_hidden_in_training_only_and_no_special_one(
+    share: float, piece_bert: tuple[Any, Any]
+) -> None:
+    model, tokenizer = piece_bert
     seen: list[torch.Tensor] = []
     embeddings = model.get_input_embeddings()
     ids = torch.full((50, 40), 7)

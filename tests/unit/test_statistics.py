@@ -6,29 +6,49 @@ from scipy import stats
 from sklearn import metrics as sklearn_metrics
 
 from stages.measure import accuracy, statistics
+from stages.measure.metrics import METRICS, REGRESSION_METRICS
 from stages.measure.statistics import Interval
 from stages.measure.timing import percentile, summarize
+from stages.measure.verdict import verdict
+
+CLASSIFYING = [name for name in METRICS if name not in REGRESSION_METRICS]
 
 
-@pytest.mark.parametrize("metric", sorted(statistics.ON_CONFUSIONS))
+@pytest.mark.parametrize("metric", CLASSIFYING)
 @pytest.mark.parametrize("classes", [2, 5])
-def test_metrics_on_confusions_equal_scikit_learn(metric: str, classes: int) -> None:
+def test_a_metric_of_a_confusion_matrix_is_that_of_its_rows(metric: str, classes: int) -> None:
     if metric == "f1" and classes > 2:
         pytest.skip("F1 of class 1 is defined for two classes")
     random = np.random.default_rng(1)
     for _ in range(20):
         labels, predicted = random.integers(classes, size=(2, 60))
         table = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(classes))
-        expected = accuracy.METRICS[metric](labels, predicted)
-        assert statistics.ON_CONFUSIONS[metric](table) == pytest.approx(expected)
+        expected = METRICS[metric].score(labels, predicted)
+        assert METRICS[metric].resampled(table) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("metric", REGRESSION_METRICS)
+def test_a_correlation_of_resampled_rows_is_that_of_the_rows(metric: str) -> None:
+    random = np.random.default_rng(1)
+    labels = random.integers(0, 26, size=(20, 60)) / 5  # with ties, as STS-B has
+    predicted = labels + random.normal(size=labels.shape)
+    expected = [METRICS[metric].score(*rows) for rows in zip(labels, predicted, strict=True)]
+    assert METRICS[metric].resampled(labels, predicted) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", ["f1", "matthews"])
 def test_a_constant_answer_scores_zero_not_nan(metric: str) -> None:
     labels, constant = np.array([0, 1, 1, 0]), np.zeros(4, dtype=int)
     table = sklearn_metrics.confusion_matrix(labels, constant, labels=[0, 1])
-    assert statistics.ON_CONFUSIONS[metric](table) == 0
-    assert accuracy.METRICS[metric](labels, constant) == 0
+    assert METRICS[metric].resampled(table) == 0
+    assert METRICS[metric].score(labels, constant) == 0
+
+
+@pytest.mark.parametrize("metric", REGRESSION_METRICS)
+def test_a_constant_answer_correlates_with_nothing(metric: str) -> None:
+    labels, constant = np.array([0.0, 1.0, 1.5, 0.0]), np.ones(4)
+    assert METRICS[metric].resampled(labels, constant) == 0
+    assert METRICS[metric].score(labels, constant) == 0
 
 
 def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
@@ -144,7 +164,7 @@ def test_five_one_way_flips_can_never_be_significant() -> None:
     ],
 )
 def test_verdict_against_a_budget_of_one_point(low: float, high: float, expected: str) -> None:
-    assert statistics.verdict(Interval(low, high), budget=1.0) == expected
+    assert verdict(Interval(low, high), budget=1.0) == expected
 
 
 def test_score_reports_metrics_loss_confusion_and_baseline() -> None:

@@ -11,7 +11,9 @@ from sklearn import metrics as sklearn_metrics
 from statsmodels.stats import contingency_tables
 
 from stages.measure import statistics
+from stages.measure.metrics import METRICS
 from stages.measure.statistics import Interval
+from stages.measure.verdict import verdict
 
 ROWS = 408  # of MRPC's validation split
 RESAMPLES = 8_000
@@ -267,7 +269,7 @@ def test_correlations_of_a_stack_equal_scipys_row_by_row_and_a_constant_has_none
     stack = np.stack([first, np.full(40, 3.0), -labels])
     wide = np.broadcast_to(labels, stack.shape)
     for name, theirs in (("pearson", stats.pearsonr), ("spearman", stats.spearmanr)):
-        found = statistics.ON_ROWS[name](wide, stack)
+        found = METRICS[name].resampled(wide, stack)
         assert found == pytest.approx([theirs(labels, first).statistic, 0.0, -1.0])
 
 
@@ -313,7 +315,7 @@ def test_metrics_of_a_stack_equal_scikit_learn_where_classes_are_missing() -> No
     assert (tables.sum(-2) == 0).any()
     for metric, expected in theirs.items():
         np.testing.assert_allclose(
-            statistics.ON_CONFUSIONS[metric](tables), expected, atol=1e-12, err_msg=metric
+            METRICS[metric].resampled(tables), expected, atol=1e-12, err_msg=metric
         )
 
 
@@ -338,7 +340,7 @@ WORST_TO_BEST = ["over budget", "undecided at this n", "within budget"]
     ],
 )
 def test_verdict(low: float, high: float, budget: float, expected: str) -> None:
-    assert statistics.verdict(Interval(low, high), budget) == expected
+    assert verdict(Interval(low, high), budget) == expected
 
 
 POINTS = st.floats(-100, 100)
@@ -350,7 +352,7 @@ def test_a_larger_budget_never_makes_a_verdict_worse(
     one: float, other: float, budget: float, more: float
 ) -> None:
     drop = Interval(min(one, other), max(one, other))
-    verdicts = [statistics.verdict(drop, b) for b in (budget, budget + more)]
+    verdicts = [verdict(drop, b) for b in (budget, budget + more)]
     assert WORST_TO_BEST.index(verdicts[0]) <= WORST_TO_BEST.index(verdicts[1])
 
 

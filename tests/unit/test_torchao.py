@@ -1,6 +1,7 @@
 """torchao's int8: stored without loss, skipped with a reason where it cannot run."""
 
 import logging
+import re
 import sys
 from pathlib import Path
 
@@ -10,21 +11,19 @@ import torch
 
 from stages import variants
 from stages.measure.size import bytes_by_part
-from stages.variants.torchao_int8 import layers as torchao_linear
+from stages.model.artifact import read_manifest
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
-from stages.variants import torchao_int8
+from stages.variants.torchao_int8 import artifact as torchao_artifact
+from stages.variants.torchao_int8 import layers
 from tests.building import INPUTS, batch, build, make_source
+from tests.unit.conftest import OnCpu
 
 AGAIN = "dvc repro -f -s quantize@mrpc-42-torchao_int8 && dvc repro"
 
 
 def built(source: variants.Source, folder: Path, **settings: float) -> Path:
     return build("torchao_int8", source, folder, **settings)
-
-
-def pretend(monkeypatch: pytest.MonkeyPatch, instruction_set: str) -> None:
-    monkeypatch.setattr("stages.running.environment.instruction_set", lambda: instruction_set)
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +41,10 @@ def test_without_torchao_it_is_skipped_and_says_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    with pytest.raises(variants.Skipped) as skipped:
-        built(source, tmp_path / "artifact")
+    artifact = built(source, tmp_path / "artifact")
     remedy = f"pip install -r requirements-torchao.txt, then {AGAIN}"
-    assert str(skipped.value) == f"torchao is not installed; {remedy}"
-    assert not (tmp_path / "artifact" / "model.safetensors").exists()
+    assert read_manifest(artifact).skipped == f"torchao is not installed; {remedy}"
+    assert not (artifact / "model.safetensors").exists()
 
 
 def test_an_artifact_from_elsewhere_cannot_be_loaded_without_torchao(
@@ -55,7 +53,7 @@ def test_an_artifact_from_elsewhere_cannot_be_loaded_without_torchao(
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
     with pytest.raises(UserError, match=r"pip install -r requirements-torchao\.txt"):
-        torchao_int8.load(tmp_path)
+        torchao_artifact.load(tmp_path)
 
 
 def test_a_torchao_that_does_not_fit_torch_is_not_called_missing(
@@ -72,23 +70,19 @@ def test_a_torchao_that_does_not_fit_torch_is_not_called_missing(
 
 
 @pytest.mark.usefixtures("installed")
-@pytest.mark.parametrize(("cpu", "largest"), [("avx512+vnni", 128), ("avx2", 64)])
+@pytest.mark.parametrize(("vnni", "largest"), [(True, 128), (False, 64)])
 def test_loading_gives_the_logits_of_the_module_that_was_quantized(
-    cpu: str,
-    largest: int,
-    source: variants.Source,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    vnni: bool, largest: int, source: variants.Source, tmp_path: Path, on_cpu: OnCpu
 ) -> None:
-    pretend(monkeypatch, cpu)
+    on_cpu("avx2", *["avx512_vnni"] * vnni)
     artifact = built(source, tmp_path / "artifact")
     fresh = load_checkpoint(source.checkpoint)
     expected = predictor(fresh)(batch())
-    torchao_linear.quantize_linears(fresh, reduced=cpu == "avx2")
-    found = torchao_int8.load(artifact)(batch())
+    layers.quantize_linears(fresh, reduce_range=not vnni)
+    found = torchao_artifact.load(artifact)(batch())
     np.testing.assert_array_equal(found, predictor(fresh)(batch()))
     assert 0 < np.abs(found - expected).max() < 0.05
-    weights = [one.weight.qdata for one in torchao_linear.quantized_linears(fresh).values()]
+    weights = [one.weight.qdata for one in layers.quantized_linears(fresh).values()]
     assert max(int(weight.int().abs().max()) for weight in weights) in (largest, largest - 1)
 
 
@@ -96,8 +90,8 @@ def test_loading_gives_the_logits_of_the_module_that_was_quantized(
 def test_linears_are_counted_and_their_bytes_too(source: variants.Source, tmp_path: Path) -> None:
     artifact = built(source, tmp_path / "artifact")
     # Two layers of query, key, value, output, up, down; the pooler; the classifier.
-    assert torchao_int8.count_quantized(artifact) == 14
-    sizes = torchao_int8.tensor_bytes(artifact)
+    assert torchao_artifact.count_quantized(artifact) == 14
+    sizes = torchao_artifact.tensor_bytes(artifact)
     assert sizes["bert.encoder.layer.1.output.dense.weight"] == 64 * 32
     assert sizes["bert.encoder.layer.1.output.dense.weight_scale"] == 4 * 32
     parts, file = bytes_by_part(sizes), (artifact / "model.safetensors").stat().st_size
@@ -117,23 +111,23 @@ def test_weights_of_another_architecture_are_refused(
         config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1')
     )
     with pytest.raises(UserError, match=r"does not fit its config\.json"):
-        torchao_int8.load(artifact)
+        torchao_artifact.load(artifact)
 
 
 @pytest.mark.usefixtures("installed")
 def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
     source: variants.Source,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    on_cpu: OnCpu,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    pretend(monkeypatch, "avx512+vnni")
+    on_cpu("avx2", "avx512_vnni")
     artifact = built(source, tmp_path / "artifact")
     capfd.readouterr()
-    torchao_int8.load(artifact)
+    torchao_artifact.load(artifact)
     assert capfd.readouterr().err == ""
-    pretend(monkeypatch, "avx2")
-    torchao_int8.load(artifact)
+    on_cpu("avx2")
+    torchao_artifact.load(artifact)
     line = capfd.readouterr().err
     assert line.count("\n") == 1
     assert "dvc repro -f -s quantize@mrpc-42-torchao_int8" in line
@@ -143,11 +137,12 @@ def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
 def test_a_batch_over_the_limit_is_skipped_with_its_seconds(
     source: variants.Source, tmp_path: Path
 ) -> None:
-    with pytest.raises(variants.Skipped, match=r"takes torchao about \S+ s on this CPU") as skipped:
-        built(source, tmp_path / "artifact", max_s_per_batch=1e-9)
-    assert "over the 1e-09 s of quantize.torchao_int8.max_s_per_batch" in str(skipped.value)
-    assert AGAIN in str(skipped.value)
-    assert not (tmp_path / "artifact" / "model.safetensors").exists()
+    artifact = built(source, tmp_path / "artifact", max_s_per_batch=1e-9)
+    reason = read_manifest(artifact).skipped
+    assert re.search(r"takes torchao about \S+ s on this CPU", reason)
+    assert "over the 1e-09 s of quantize.torchao_int8.max_s_per_batch" in reason
+    assert AGAIN in reason
+    assert not (artifact / "model.safetensors").exists()
 
 
 @pytest.mark.usefixtures("installed")
@@ -165,10 +160,10 @@ def test_a_batch_that_would_take_minutes_is_never_run(
             return type("Output", (), {"logits": torch.zeros(len(input_ids), 2)})
 
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
-    found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=5.0)
+    found = layers.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=5.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) <= 32
-    found = torchao_linear.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
+    found = layers.seconds_per_batch(Slow(), INPUTS, max_length=64, limit=20.0)
     assert found == pytest.approx(0.05 * 8 * 64)
     assert max(tokens) == 8 * 64
 
@@ -187,6 +182,6 @@ def test_what_importing_it_prints_stays_out_of_sight(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("importlib.import_module", noisy)
     before = logger.level
-    torchao_linear.torchao()
+    layers.torchao()
     assert [record.getMessage() for record in seen] == ["broken"]
     assert logger.level == before

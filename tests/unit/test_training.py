@@ -1,6 +1,7 @@
 """The training loop: one seed, one result; what makes it faster changes nothing else."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from stages.model.tokens import encode
+from stages.plumbing import source_code
+from stages.tasks.mrpc import DATASET
 from stages.training import quick_dropout as quick
 from stages.training.first_token import first_token_only
+from stages.training.loop import Example, Trained, train, with_labels
 from stages.training.model_names import resolve
 from stages.training.pretrained import load, model_inputs
 from stages.training.quick_dropout import quick_dropout
-from stages.model.tokens import encode
-from stages.training.loop import Example, Trained, train, with_labels
-from stages.tasks.mrpc import DATASET
 from stages.variants.int8_qat import Params
 from tests.building import training_rows
 from tests.families import FAMILIES
@@ -49,8 +51,18 @@ class Fresh:
 
     def train(self, unfinished: Path, seed: int = 0, score: Any = None) -> Trained:
         rows, held_out = self.rows[:32], self.rows[32:] if score else None
-        settings = (SETTINGS, seed, rows, unfinished, "test", held_out, score)
+        key = ("stages.finetune", "other settings")
+        settings = (SETTINGS, seed, rows, unfinished, *key, held_out, score)
         return train(self.model, self.tokenizer, *settings)
+
+    def train_until_the_second_epoch(self, unfinished: Path) -> None:
+        def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+            if any(unfinished.glob("checkpoint-*")):
+                raise KeyboardInterrupt
+            return {"mean": 0.0}
+
+        with pytest.raises(KeyboardInterrupt):
+            self.train(unfinished, score=score)
 
     def batch(self) -> dict[str, Tensor]:
         return dict(self.tokenizer.pad(self.rows[:6], return_tensors="pt", verbose=False))
@@ -83,26 +95,62 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
 def test_an_interrupted_training_continues_to_the_same_weights(
     folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scored: list[np.ndarray] = []
-
     def score(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
-        scored.append(logits)
         return {"mean": float(logits.mean())}
-
-    def interrupted_in_the_second_epoch(labels: np.ndarray, logits: np.ndarray) -> Any:
-        if any((tmp_path / "b").glob("checkpoint-*")):
-            raise KeyboardInterrupt
-        return score(labels, logits)
 
     undisturbed, resumed = Fresh(folders["bert"]), Fresh(folders["bert"])
     expected = undisturbed.train(tmp_path / "a", score=score)
-    with pytest.raises(KeyboardInterrupt):
-        Fresh(folders["bert"]).train(tmp_path / "b", score=interrupted_in_the_second_epoch)
-    found = resumed.train(tmp_path / "b", score=score)
+    Fresh(folders["bert"]).train_until_the_second_epoch(tmp_path / "b")
+    result = resumed.train(tmp_path / "b", score=score)
     assert "continuing from step 4" in capsys.readouterr().out
     assert same(undisturbed.weights(), resumed.weights())
-    assert found.validation == expected.validation
+    assert result.validation == expected.validation
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def unfinished(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training leaves that was killed in its second epoch."""
+    folder = tmp_path_factory.mktemp("killed") / "unfinished"
+    Fresh(folders["bert"]).train_until_the_second_epoch(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("edited", "continues"),
+    [
+        ("", True),
+        ("finetune.py", False),
+        ("training/loop.py", False),
+        ("training/token_dropout.py", False),
+        ("training/quick_dropout.py", False),  # imported within a function
+        ("training/first_token.py", False),
+        ("training/vocabularies.py", False),
+        ("sources/pypi.py", False),  # imported by what it imports
+        ("model/tokens.py", False),
+        ("measure/metrics.py", False),
+        ("plumbing/memory.py", True),  # nothing there changes a weight
+        ("variants/int8_qat/training.py", True),
+        ("evaluate.py", True),
+    ],
+)
+def test_an_unfinished_training_goes_on_only_with_the_code_that_began_it(
+    edited: str,
+    continues: bool,
+    unfinished: Path,
+    folders: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(unfinished, tmp_path / "unfinished")
+    shutil.copytree(source_code.ROOT / "stages", tmp_path / "stages")
+    monkeypatch.setattr(source_code, "ROOT", tmp_path)
+    if edited:
+        with (tmp_path / "stages" / edited).open("a") as file:
+            file.write("# another line\n")
+    Fresh(folders["bert"]).train(tmp_path / "unfinished")
+    assert ("continuing from step 4" in capsys.readouterr().out) == continues
 
 
 def test_a_trained_model_is_left_as_it_came(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -133,7 +181,7 @@ def without_dropout(model: nn.Module) -> nn.Module:
 def test_leaving_out_the_other_tokens_changes_neither_loss_nor_gradients(
     family: str, folders: dict[str, Path]
 ) -> None:
-    found = []
+    gradients = []
     for leaves_out in (False, True):
         fresh = Fresh(folders[family])
         model: Any = without_dropout(fresh.model)
@@ -145,8 +193,8 @@ def test_leaving_out_the_other_tokens_changes_neither_loss_nor_gradients(
             loss = model(**fresh.batch()).loss
         loss.backward()
         used = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        found.append(used | {"loss": loss.detach()})
-    everything, first = found
+        gradients.append(used | {"loss": loss.detach()})
+    everything, first = gradients
     assert everything.keys() == first.keys()
     for name in everything:
         torch.testing.assert_close(first[name], everything[name], msg=name, atol=1e-6, rtol=1e-4)
