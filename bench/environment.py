@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from stages.running.environment import describe, installed
+from stages.workspace.machine import describe, installed
 
 PACKAGES = ("ctranslate2", "openvino", "mlcommons-loadgen", "onnx", "safetensors")
 

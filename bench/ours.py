@@ -7,7 +7,7 @@ from bench.isa import Isa
 from bench.peers import torch_threads
 from stages import variants
 from stages.dataset.task import Task
-from stages.model.source import Skipped, Source
+from stages.model.ingredients import Ingredients, Skipped
 from stages.model.tokens import Predict
 from stages.settings.params import load_params
 
@@ -27,8 +27,8 @@ class Ours:
     def prepare(self, checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
         task = Task.model_validate_json((checkpoint / TASK).read_text(encoding="utf-8"))
         learned = folder.with_name(f"{folder.name}.learned")
-        source = Source(task, checkpoint, checkpoint / TRAIN, learned)
-        manifest = variants.build_artifact(self.name, source, settings(self.name, isa), folder)
+        ingredients = Ingredients(task, checkpoint, checkpoint / TRAIN, learned)
+        manifest = variants.build_artifact(self.name, ingredients, settings(self.name, isa), folder)
         if manifest.skipped:
             raise Skipped(manifest.skipped)
         endings = (".safetensors", ".onnx", ".pt")

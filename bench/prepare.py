@@ -12,7 +12,7 @@ from typing import Any
 
 from bench import peers
 from bench.isa import Isa, NotHidden, choose, hide_from
-from stages.model.source import Skipped
+from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
 from stages.plumbing.files import new_folder, read_json, sha256, write_json
 

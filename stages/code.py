@@ -10,7 +10,7 @@ from stages import tasks, variants
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, sha256, write_json
-from stages.plumbing.source_code import ROOT, files_of
+from stages.plumbing.imports import ROOT, files_of
 from stages.settings.params import load_params
 
 

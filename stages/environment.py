@@ -8,10 +8,10 @@ answer, re-evaluates; a change of the user's own data or model is noticed.
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, read_json, write_json
-from stages.running.environment import describe
-from stages.settings.leftovers import remove_leftovers
-from stages.settings.outside_files import outside_files
 from stages.settings.params import load_params
+from stages.workspace.leftovers import remove_leftovers
+from stages.workspace.machine import describe
+from stages.workspace.outside_files import outside_files
 
 
 def environment() -> None:

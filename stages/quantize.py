@@ -2,7 +2,7 @@
 
 from stages import variants
 from stages.dataset.task import read_task
-from stages.model.source import Source
+from stages.model.ingredients import Ingredients
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_folder, partial_name
@@ -12,14 +12,14 @@ from stages.settings.params import load_params
 def quantize(task: str, seed: str, variant: str) -> None:
     """Write models/<task>/seed_<seed>/<variant>/: weights, configuration, tokenizer, manifest."""
     params, target = load_params().variant(variant), paths.artifact(task, seed, variant)
-    source = Source(
+    ingredients = Ingredients(
         read_task(task),
         paths.checkpoint(task, seed),
         paths.split(task, "train"),
         learned=partial_name(target.with_name(f"{variant}.learned")),
     )
     with new_folder(target) as folder:
-        manifest = variants.build_artifact(variant, source, params, folder)
+        manifest = variants.build_artifact(variant, ingredients, params, folder)
     if manifest.skipped:
         print(f"{task}/{variant}: SKIPPED, {manifest.skipped}")
     else:

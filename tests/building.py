@@ -15,7 +15,7 @@ from stages.model.classifier import load_checkpoint
 from stages.model.tokens import Batch
 from stages.plumbing.files import write_json
 from stages.tasks import mrpc
-from stages.variants import Source
+from stages.variants import Ingredients
 from tests.conftest import mrpc_lines
 
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
@@ -42,15 +42,15 @@ def training_rows(rows: int) -> pd.DataFrame:
     )
 
 
-def make_source(
+def make_ingredients(
     checkpoint: Path, folder: Path, inputs: list[str] = INPUTS, rows: int = 48
-) -> Source:
+) -> Ingredients:
     """A copy of `checkpoint` as stage finetune leaves it, and `rows` rows of MRPC's train."""
     shutil.copytree(checkpoint, folder / "finetuned")
     recipe = Recipe(task="mrpc", model="m", weights="random", seed=42, max_length=32, inputs=inputs)
     write_json(folder / "finetuned" / RECIPE, recipe.model_dump())
     training_rows(rows).to_parquet(folder / "train.parquet")
-    return Source(
+    return Ingredients(
         mrpc.DATASET.task, folder / "finetuned", folder / "train.parquet", folder / "learned"
     )
 
@@ -68,19 +68,19 @@ def as_if_trained(checkpoint: Path, folder: Path) -> Path:
     return folder
 
 
-def calibrate(name: str, source: Source, folder: Path, **settings: object) -> Source:
+def calibrate(name: str, ingredients: Ingredients, folder: Path, **settings: object) -> Ingredients:
     """Let the variant learn what it will, into `folder`, which stays; `build` throws it away."""
-    source = replace(source, learned=folder)
+    ingredients = replace(ingredients, learned=folder)
     folder.mkdir(parents=True)
     with chdir(folder.parent):  # where a training leaves its checkpoints
-        variants.get(name).calibrate(source, variants.get(name).params(**settings))
-    return source
+        variants.get(name).calibrate(ingredients, variants.get(name).params(**settings))
+    return ingredients
 
 
-def build(name: str, source: Source, folder: Path, **settings: object) -> Path:
+def build(name: str, ingredients: Ingredients, folder: Path, **settings: object) -> Path:
     """What stage quantize does; `folder` becomes the artifact."""
-    source = replace(source, learned=folder.with_name(f"{folder.name}.learned"))
+    ingredients = replace(ingredients, learned=folder.with_name(f"{folder.name}.learned"))
     folder.mkdir(parents=True)
     with chdir(folder.parent):
-        variants.build_artifact(name, source, variants.get(name).params(**settings), folder)
+        variants.build_artifact(name, ingredients, variants.get(name).params(**settings), folder)
     return folder

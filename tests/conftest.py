@@ -1,5 +1,6 @@
 """A tiny random BERT and a synthetic MRPC with the published counts: what every test runs on."""
 
+import gc
 import os
 import random
 import sys
@@ -67,6 +68,12 @@ def write_tutorial_layout(folder: Path) -> Path:
     header = HEADER.replace("Quality", "index")
     (folder / "test.tsv").write_text("\n".join([header, *rows]) + "\n")
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_collections() -> None:
+    """What lives by now stays: libraries, mostly, through which no garbage collector need go."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

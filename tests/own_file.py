@@ -8,7 +8,7 @@ import pytest
 
 from stages.dataset.dataset import Fetched
 from stages.plumbing.command import UserError
-from stages.sources.csv_file import CsvFile
+from stages.sources.own_file.csv_file import CsvFile
 
 SETTINGS = SimpleNamespace(sources=[], mirror="", counts="published")
 WHOLE = "review,stars\n" + "".join(f"text {i},{'15'[i % 2]}\n" for i in range(40))

@@ -8,7 +8,7 @@ from pathlib import Path
 from stages.commands.preset import apply_preset
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.reporting.in_short import in_short
+from stages.reporting.five_lines import five_lines
 from stages.settings.params import Params, load_params
 from stages.tasks import base_of
 
@@ -37,7 +37,7 @@ def repro() -> None:
     for page in [*pages, paths.REPORTS / "summary.md"]:
         print(f"\n{page.read_text(encoding='utf-8')}")
     for name in params.tasks:
-        print(f"{in_short(name, params)}\n")
+        print(f"{five_lines(name, params)}\n")
 
 
 def out_of_reach(params: Params) -> list[str]:

@@ -1,4 +1,4 @@
-"""The folder `models/<task>/<variant>/`: everything needed to load a variant, and a manifest."""
+"""The folder `models/<task>/seed_<seed>/<variant>/`: what a variant needs, and a manifest."""
 
 import shutil
 from pathlib import Path

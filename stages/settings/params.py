@@ -15,7 +15,7 @@ from stages.dataset.dataset import Dataset
 from stages.measure.timing import group_name
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
-from stages.sources.csv_file import CsvFile
+from stages.sources.own_file.csv_file import CsvFile
 
 PARAMS_FILE = Path("params.yaml")
 AUTO = "auto"  # export.variant: let the comparison decide

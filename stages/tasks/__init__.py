@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from stages.dataset.dataset import Dataset
 from stages.plumbing.command import UserError, nearest
 
-OWN_FILES = "stages.sources.csv_file"  # what reads the entries of `csv`
+OWN_FILES = "stages.sources.own_file.csv_file"  # what reads the entries of `csv`
 
 
 def names() -> list[str]:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from stages.model.tokens import Tokens
 from stages.plumbing.files import write_text
+from stages.plumbing.imports import checksum_of
 from stages.plumbing.memory import keep_freed_memory
-from stages.plumbing.source_code import checksum_of
 
 if TYPE_CHECKING:
     from torch import nn

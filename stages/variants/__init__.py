@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from stages.model.artifact import Manifest, copy_without_weights, write_manifest
-from stages.model.source import Skipped, Source
+from stages.model.ingredients import Ingredients, Skipped
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.files import scratch_folder
 from stages.plumbing.section import Section
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = [
     "REFERENCE",
     "Engine",
+    "Ingredients",
     "Skipped",
-    "Source",
     "Variant",
     "build_artifact",
     "get",
@@ -55,7 +55,7 @@ class Engine(Protocol):
         """Write what can ship without this project; returns the names of the model files."""
 
 
-def learn_nothing(source: Source, params: Any) -> None:
+def learn_nothing(ingredients: Ingredients, params: Any) -> None:
     """Most variants need no training rows."""
 
 
@@ -73,15 +73,15 @@ class Variant(Generic[Params]):
         build: writes the weights into a folder where configuration and tokenizer already lie; a
             table `sensitivity.csv` there becomes a plot. Raises Skipped where it cannot run.
         runs_on: name of the module that runs it, an `Engine`; imported when it is needed first.
-        calibrate: writes into `source.learned` what the variant learns from training rows before
-            it is built: ranges, sensitivities, trained weights. Most learn nothing.
+        calibrate: writes into `ingredients.learned` what the variant learns from training rows
+            before it is built: ranges, sensitivities, trained weights. Most learn nothing.
         kernel: what multiplies on this machine, where that depends on it.
     """
 
     params: type[Params]
-    build: Callable[[Source, Path, Params], None]
+    build: Callable[[Ingredients, Path, Params], None]
     runs_on: str
-    calibrate: Callable[[Source, Params], None] = learn_nothing
+    calibrate: Callable[[Ingredients, Params], None] = learn_nothing
     kernel: Callable[[], str] = library
 
     @cached_property
@@ -110,27 +110,27 @@ def get(name: str) -> Variant[Any]:
     return defined
 
 
-def build_artifact(name: str, source: Source, params: Section, folder: Path) -> Manifest:
+def build_artifact(name: str, ingredients: Ingredients, params: Section, folder: Path) -> Manifest:
     """Calibrate and build the variant called `name` in the empty `folder`, count, describe.
 
-    `source.learned` is a scratch folder that exists while this runs, and nothing else's.
+    `ingredients.learned` is a scratch folder that exists while this runs, and nothing else's.
 
     Raises:
         UserError: not one operator is quantized, or the variant's own reason.
     """
     variant, facts = get(name), params.model_dump()
-    copy_without_weights(source.checkpoint, folder)
+    copy_without_weights(ingredients.checkpoint, folder)
     try:
-        with scratch_folder(source.learned):
-            variant.calibrate(source, params)
-            variant.build(source, folder, params)
+        with scratch_folder(ingredients.learned):
+            variant.calibrate(ingredients, params)
+            variant.build(ingredients, folder, params)
     except Skipped as reason:
         return write_manifest(folder, name, facts, skipped=str(reason))
     write_manifest(folder, name, facts)  # which loading reads
     count = variant.engine.count_quantized(folder)
     if count == 0 and name != REFERENCE:
         raise UserError(
-            f"{name} of {source.task.name} has no quantized operator: it is fp32 under another "
-            "name; correct its parameters, or take it out of 'quantize' in params.yaml"
+            f"{name} of {ingredients.task.name} has no quantized operator: it is fp32 under "
+            "another name; correct its parameters, or take it out of 'quantize' in params.yaml"
         )
     return write_manifest(folder, name, facts, quantized_ops=count)

@@ -8,17 +8,17 @@ every matrix is stored in half its bytes, embeddings included.
 from pathlib import Path
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
     pass
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.engines.torch_dynamic.artifact import quantize
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.engines.torch_dynamic.engine import quantize
 
-    quantize(source.checkpoint, folder, "float16")
+    quantize(ingredients.checkpoint, folder, "float16")
 
 
-VARIANT = Variant(Params, build, runs_on="stages.engines.torch_dynamic.artifact")
+VARIANT = Variant(Params, build, runs_on="stages.engines.torch_dynamic.engine")

@@ -7,7 +7,7 @@ from stages.model.artifact import WEIGHTS, read_manifest
 from stages.model.storage import tensor_bytes
 from stages.model.tokens import Predict
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 __all__ = ["VARIANT", "count_quantized", "export", "load", "tensor_bytes"]
 
@@ -16,8 +16,8 @@ class Params(Section):
     pass
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    shutil.copyfile(source.checkpoint / WEIGHTS, folder / WEIGHTS)
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    shutil.copyfile(ingredients.checkpoint / WEIGHTS, folder / WEIGHTS)
 
 
 def load(artifact: Path) -> Predict:

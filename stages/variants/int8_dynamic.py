@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Literal
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
     engine: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.engines.torch_dynamic.artifact import quantize
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.engines.torch_dynamic.engine import quantize
 
-    quantize(source.checkpoint, folder, "per_tensor", params.engine)
+    quantize(ingredients.checkpoint, folder, "per_tensor", params.engine)
 
 
-VARIANT = Variant(Params, build, runs_on="stages.engines.torch_dynamic.artifact")
+VARIANT = Variant(Params, build, runs_on="stages.engines.torch_dynamic.engine")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
@@ -17,10 +17,10 @@ class Params(Section):
     embeddings: bool = True
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
     from stages.engines.onnx.building import build as build_onnx
 
-    build_onnx(source, folder, "uint8", **params.model_dump())
+    build_onnx(ingredients, folder, "uint8", **params.model_dump())
 
 
-VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.artifact")
+VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.engine")

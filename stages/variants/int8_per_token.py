@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Literal
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
     bits: Literal[7, 8] = 7  # of the activations; with 8 the weights get 7, so none overflows
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.engines.int8.artifact import quantize
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.engines.int8.engine import quantize
     from stages.engines.int8.quantizers import Activations
 
-    quantize(source.checkpoint, folder, Activations("per_token", bits=params.bits))
+    quantize(ingredients.checkpoint, folder, Activations("per_token", bits=params.bits))
 
 
-VARIANT = Variant(Params, build, runs_on="stages.engines.int8.artifact")
+VARIANT = Variant(Params, build, runs_on="stages.engines.int8.engine")

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from stages.plumbing.files import write_json
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 SEED = 0
 
@@ -24,27 +24,27 @@ class Params(Section):
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
 
 
-def calibrate(source: Source, params: Params) -> None:
+def calibrate(ingredients: Ingredients, params: Params) -> None:
     """Write the range of each layer's input, and `rows.json`: ids of the rows that gave them."""
     from stages.engines.int8.calibration import choose_rows, find_ranges, padded, write_ranges
     from stages.model.classifier import load_checkpoint
 
-    rows = choose_rows(source.train, params.rows, SEED)
-    padded_batches = padded(source.task, source.checkpoint, rows)
-    module = load_checkpoint(source.checkpoint)
+    rows = choose_rows(ingredients.train, params.rows, SEED)
+    padded_batches = padded(ingredients.task, ingredients.checkpoint, rows)
+    module = load_checkpoint(ingredients.checkpoint)
     ranges = find_ranges(module, padded_batches, params.method, params.percentile, params.bits)
-    write_ranges(ranges, source.learned)
-    write_json(source.learned / "rows.json", rows["id"].tolist())
+    write_ranges(ranges, ingredients.learned)
+    write_json(ingredients.learned / "rows.json", rows["id"].tolist())
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.engines.int8.artifact import quantize
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
     from stages.engines.int8.calibration import read_ranges
+    from stages.engines.int8.engine import quantize
     from stages.engines.int8.quantizers import Activations
 
-    shutil.copyfile(source.learned / "rows.json", folder / "calibration_rows.json")
-    how, ranges = Activations("static", bits=params.bits), read_ranges(source.learned)
-    quantize(source.checkpoint, folder, how, embeddings=True, ranges=ranges)
+    shutil.copyfile(ingredients.learned / "rows.json", folder / "calibration_rows.json")
+    how, ranges = Activations("static", bits=params.bits), read_ranges(ingredients.learned)
+    quantize(ingredients.checkpoint, folder, how, embeddings=True, ranges=ranges)
 
 
-VARIANT = Variant(Params, build, "stages.engines.int8.artifact", calibrate)
+VARIANT = Variant(Params, build, "stages.engines.int8.engine", calibrate)

@@ -53,10 +53,10 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> OnCpu:
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each of our kernels that this CPU has the instructions for, forced."""
     monkeypatch.setenv(dispatch.FORCED, request.param)
-    dispatch.choose.cache_clear()
+    dispatch.choose_kernel.cache_clear()
     try:
-        yield dispatch.choose()
+        yield dispatch.choose_kernel()
     except UserError as reason:
         pytest.skip(str(reason))
     finally:
-        dispatch.choose.cache_clear()
+        dispatch.choose_kernel.cache_clear()

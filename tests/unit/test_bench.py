@@ -20,11 +20,11 @@ from bench.results import Measured, results
 from bench.targets import judge, missed
 from bench.workloads import BERT, Operations, Rows, Workload, make_workload
 from stages.model.artifact import read_manifest
-from stages.model.source import Skipped
+from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json, write_json
 from stages.tasks import mrpc
-from tests.building import make_source, training_rows
+from tests.building import make_ingredients, training_rows
 
 HERE = Isa(NATIVE, simulated=False)
 
@@ -36,7 +36,7 @@ def rows() -> Rows:
 
 @pytest.fixture(scope="module")
 def checkpoint(tiny_bert: Path, rows: Rows, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = make_source(tiny_bert, tmp_path_factory.mktemp("race")).checkpoint
+    source = make_ingredients(tiny_bert, tmp_path_factory.mktemp("race")).checkpoint
     workloads.add_rows(rows, source)
     return source
 

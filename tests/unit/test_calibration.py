@@ -15,8 +15,8 @@ from stages.model.classifier import load_checkpoint
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
-from stages.variants import Source
-from tests.building import as_if_trained, batch, calibrate, make_source, training_rows
+from stages.variants import Ingredients
+from tests.building import as_if_trained, batch, calibrate, make_ingredients, training_rows
 
 BINS, STEPS = 2000, 127
 UNIFORM = np.linspace(-1, 1, 100_001)
@@ -198,37 +198,37 @@ def test_an_activation_that_is_not_a_number_is_refused(tiny_bert: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    folder = tmp_path_factory.mktemp("source")
-    return make_source(as_if_trained(tiny_bert, folder / "model"), folder)
+def ingredients(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingredients:
+    folder = tmp_path_factory.mktemp("ingredients")
+    return make_ingredients(as_if_trained(tiny_bert, folder / "model"), folder)
 
 
-def test_the_same_rows_are_chosen_every_time_in_their_order(source: Source) -> None:
-    first, second = (choose_rows(source.train, 10, seed=0) for _ in "ab")
+def test_the_same_rows_are_chosen_every_time_in_their_order(ingredients: Ingredients) -> None:
+    first, second = (choose_rows(ingredients.train, 10, seed=0) for _ in "ab")
     pd.testing.assert_frame_equal(first, second)
     assert len(set(first["id"])) == 10
     train = training_rows(48)["id"].tolist()
     positions = [train.index(each) for each in first["id"]]
     assert positions == sorted(positions)
     assert positions != list(range(10))
-    assert choose_rows(source.train, 10, seed=1)["id"].tolist() != first["id"].tolist()
+    assert choose_rows(ingredients.train, 10, seed=1)["id"].tolist() != first["id"].tolist()
 
 
 @pytest.mark.parametrize("rows", [48, 49, 1000])
-def test_where_there_are_no_more_rows_all_are_chosen(source: Source, rows: int) -> None:
-    pd.testing.assert_frame_equal(choose_rows(source.train, rows, seed=0), training_rows(48))
+def test_where_there_are_no_more_rows_all_are_chosen(ingredients: Ingredients, rows: int) -> None:
+    pd.testing.assert_frame_equal(choose_rows(ingredients.train, rows, seed=0), training_rows(48))
 
 
 @pytest.mark.parametrize(
     ("name", "file"), [("int8_static", "rows.json"), ("int8_mixed", "decision.json")]
 )
 def test_only_rows_of_train_are_seen_and_the_artifact_says_which(
-    name: str, file: str, source: Source, tmp_path: Path
+    name: str, file: str, ingredients: Ingredients, tmp_path: Path
 ) -> None:
     settings = {"rows": 10} | ({"calibration_rows": 8} if name == "int8_mixed" else {})
     stored = []
     for attempt in ("first", "second"):
-        calibrate(name, source, tmp_path / attempt, **settings)
+        calibrate(name, ingredients, tmp_path / attempt, **settings)
         learned = (tmp_path / attempt).iterdir()
         stored.append({path.name: path.read_bytes() for path in learned})
     assert stored[0] == stored[1]

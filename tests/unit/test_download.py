@@ -16,6 +16,7 @@ from stages.sources.http import download
 from tests.conftest import PUBLISHED
 from tests.glue_files import tables
 from tests.stand_in_hub import Server
+from tests.unit.conftest import close_soon
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -25,7 +26,7 @@ def server() -> Iterator[Server]:
     server = Server()
     server.files["/file"] = CONTENT
     yield server
-    server.close()
+    close_soon(server)
 
 
 def test_a_break_is_resumed_where_it_happened(server: Server, tmp_path: Path) -> None:

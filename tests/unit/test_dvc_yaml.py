@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stages import tasks, variants
-from stages.plumbing.source_code import files_of
+from stages.plumbing.imports import files_of
 
 ROOT = Path(__file__).parents[2]
 STAGES: dict[str, dict] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -44,7 +44,7 @@ def test_fetching_depends_on_the_tasks_own_code_alone() -> None:
     assert f"{CODE}/tasks/${{item.task}}.json" in STAGES["download_glue"]["deps"]
     mrpc = files_of([tasks.module_of("mrpc", [])])
     assert {"stages/tasks/mrpc.py", "stages/sources/glue_tsv.py"} <= set(mrpc)
-    assert not {"stages/tasks/imdb.py", "stages/sources/csv_file.py"} & set(mrpc)
+    assert not {"stages/tasks/imdb.py", "stages/sources/own_file/csv_file.py"} & set(mrpc)
 
 
 @pytest.mark.parametrize(

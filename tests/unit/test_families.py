@@ -17,7 +17,7 @@ from stages.plumbing.files import write_json
 from stages.tasks.mrpc import DATASET
 from stages.training.model_names import resolve
 from stages.training.pretrained import load, longest_input, model_inputs
-from stages.variants import Source
+from stages.variants import Ingredients
 from tests.building import build, training_rows
 from tests.families import FAMILIES, LONGEST
 
@@ -32,7 +32,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """family -> what stage finetune leaves of it, with 24 training rows."""
 
     @cache
-    def make(family: str) -> Source:
+    def make(family: str) -> Ingredients:
         folder = tmp_path_factory.mktemp(family)
         loaded, tokenizer = load(resolve(str(FAMILIES[family](folder / "model"))), TASK, 0)
         loaded.save_pretrained(folder / "finetuned")
@@ -47,15 +47,15 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Any:
         )
         write_json(folder / "finetuned" / RECIPE, recipe.model_dump())
         ROWS.to_parquet(folder / "train.parquet")
-        return Source(TASK, folder / "finetuned", folder / "train.parquet", folder / "learned")
+        return Ingredients(TASK, folder / "finetuned", folder / "train.parquet", folder / "learned")
 
     return make
 
 
-def batches_of(source: Source) -> list[Batch]:
+def batches_of(ingredients: Ingredients) -> list[Batch]:
     """Padded to the longest, padded further, and one row alone: none is as the traced example."""
-    recipe = read_recipe(source.checkpoint)
-    tokenizer = load_tokenizer(source.checkpoint)
+    recipe = read_recipe(ingredients.checkpoint)
+    tokenizer = load_tokenizer(ingredients.checkpoint)
     tokens = encode(tokenizer, TASK, ROWS, recipe)
     return [
         pad(tokenizer, tokens[:6], "longest", 40),
@@ -90,10 +90,10 @@ def test_texts_become_what_the_family_was_trained_on(family: str, sources: Any) 
 
 @FAMILY
 def test_padding_changes_no_answer(family: str, sources: Any) -> None:
-    source = sources(family)
-    recipe = read_recipe(source.checkpoint)
-    tokenizer = load_tokenizer(source.checkpoint)
-    predict = variants.get("fp32").engine.load(source.checkpoint)
+    ingredients = sources(family)
+    recipe = read_recipe(ingredients.checkpoint)
+    tokenizer = load_tokenizer(ingredients.checkpoint)
+    predict = variants.get("fp32").engine.load(ingredients.checkpoint)
     tokens = encode(tokenizer, TASK, ROWS, recipe)
     padded = pad(tokenizer, tokens, "max_length", 40)
     left = padded["attention_mask"][:, 0].min() == 0
@@ -107,9 +107,9 @@ def test_padding_changes_no_answer(family: str, sources: Any) -> None:
 @pytest.mark.parametrize("segment", [0, 3, 4])
 def test_xlnets_padding_segment_makes_no_difference(segment: int, sources: Any) -> None:
     """3 in transformers 4, 4 in XLNet's own code and PyTorch's tutorial, 0 in transformers 5."""
-    source = sources("xlnet")
-    predict = variants.get("fp32").engine.load(source.checkpoint)
-    batch = batches_of(source)[1]
+    ingredients = sources("xlnet")
+    predict = variants.get("fp32").engine.load(ingredients.checkpoint)
+    batch = batches_of(ingredients)[1]
     padding = batch["attention_mask"] == 0
     assert padding.any()
     changed = batch | {"token_type_ids": np.where(padding, segment, batch["token_type_ids"])}
@@ -135,26 +135,29 @@ def test_the_longest_input_is_one_that_the_model_takes(family: str, tmp_path: Pa
 def test_every_int8_form_is_near_fp32_and_traces(
     name: str, family: str, sources: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, engine = sources(family), variants.get(name).engine
-    batches = batches_of(source)
-    artifact = build(name, source, tmp_path / name)
+    ingredients, engine = sources(family), variants.get(name).engine
+    batches = batches_of(ingredients)
+    artifact = build(name, ingredients, tmp_path / name)
     predict = engine.load(artifact)
-    reference = variants.get("fp32").engine.load(source.checkpoint)
+    reference = variants.get("fp32").engine.load(ingredients.checkpoint)
     assert engine.count_quantized(artifact) >= 5
     assert 0 < furthest(predict, reference, batches) < 0.5
     monkeypatch.setattr(engine, "write_onnx", lambda *_: None)  # which takes seconds, see below
     engine.export(artifact, tmp_path)
-    traced = torchscript(tmp_path / "model.pt", read_recipe(source.checkpoint).inputs)
+    traced = torchscript(tmp_path / "model.pt", read_recipe(ingredients.checkpoint).inputs)
     assert furthest(traced, predict, batches) < 1e-5
 
 
 @FAMILY
 def test_exported_fp32_gives_the_same_logits(family: str, sources: Any, tmp_path: Path) -> None:
-    source = sources(family)
-    batches, reference = batches_of(source), variants.get("fp32").engine.load(source.checkpoint)
-    artifact = build("fp32", source, tmp_path / "fp32")
+    ingredients = sources(family)
+    batches, reference = (
+        batches_of(ingredients),
+        variants.get("fp32").engine.load(ingredients.checkpoint),
+    )
+    artifact = build("fp32", ingredients, tmp_path / "fp32")
     assert variants.get("fp32").engine.export(artifact, tmp_path) == ["model.pt", "model.onnx"]
-    traced = torchscript(tmp_path / "model.pt", read_recipe(source.checkpoint).inputs)
+    traced = torchscript(tmp_path / "model.pt", read_recipe(ingredients.checkpoint).inputs)
     assert furthest(traced, reference, batches) < 1e-5
     assert furthest(onnx(tmp_path / "model.onnx"), reference, batches) < 1e-4
 
@@ -165,12 +168,12 @@ def test_exported_fp32_gives_the_same_logits(family: str, sources: Any, tmp_path
 def test_exported_int8_answers_as_its_variant(
     name: str, family: str, sources: Any, tmp_path: Path
 ) -> None:
-    source = sources(family)
-    batches, artifact = batches_of(source), build(name, source, tmp_path / name)
+    ingredients = sources(family)
+    batches, artifact = batches_of(ingredients), build(name, ingredients, tmp_path / name)
     variants.get(name).engine.export(artifact, tmp_path)
     predict = variants.get(name).engine.load(artifact)
     exported = onnx(tmp_path / "model.onnx")
-    reference = variants.get("fp32").engine.load(source.checkpoint)
+    reference = variants.get("fp32").engine.load(ingredients.checkpoint)
     # One activation that is rounded the other way moves all that follow: no closer than that.
     assert furthest(exported, predict, batches) < max(furthest(predict, reference, batches), 0.05)
 

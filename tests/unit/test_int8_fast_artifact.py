@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from stages.engines.int8 import artifact as int8_artifact
+from stages.engines.int8 import engine as int8_artifact
 from stages.model.artifact import WEIGHTS, copy_without_weights
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast.encoder import load

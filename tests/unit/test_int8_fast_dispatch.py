@@ -27,7 +27,7 @@ ROOT = dispatch.SOURCE.parents[4]
 
 @pytest.fixture(autouse=True)
 def _chosen_anew() -> None:
-    dispatch.choose.cache_clear()
+    dispatch.choose_kernel.cache_clear()
 
 
 def started(extensions: Path, **environment: str) -> "subprocess.Popen[str]":
@@ -83,7 +83,7 @@ def only(folder: Path) -> Path:
 def test_a_forced_kernel_is_taken_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(dispatch.FORCED, name)
     try:
-        assert dispatch.choose() == name
+        assert dispatch.choose_kernel() == name
     except UserError as error:
         refused = str(error)
     else:
@@ -94,7 +94,7 @@ def test_a_forced_kernel_is_taken_or_refused(name: str, monkeypatch: pytest.Monk
 def test_an_unknown_kernel_is_refused_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(dispatch.FORCED, "avx512")
     with pytest.raises(UserError, match=r"INT8_FAST_KERNEL=avx512 .*did you mean 'avx2'\?"):
-        dispatch.choose()
+        dispatch.choose_kernel()
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_the_best_for_each_cpu(flags: tuple[str, ...], kernel: str, on_cpu: OnCp
 
 def test_a_cpu_without_vnni(on_cpu: OnCpu, monkeypatch: pytest.MonkeyPatch) -> None:
     on_cpu("avx2")
-    assert dispatch.choose() in ("avx2", "library")
+    assert dispatch.choose_kernel() in ("avx2", "library")
     monkeypatch.setenv(dispatch.FORCED, "vnni")
-    dispatch.choose.cache_clear()
+    dispatch.choose_kernel.cache_clear()
     with pytest.raises(UserError, match="cannot run here: this CPU has no AVX512-VNNI"):
-        dispatch.choose()
+        dispatch.choose_kernel()
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_a_cpu_that_the_kernel_cannot_run_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     on_cpu(*flags, machine=machine)
-    assert dispatch.choose() == "library"
+    assert dispatch.choose_kernel() == "library"
     assert capsys.readouterr().err.splitlines() == [f"int8_fast: {reason}{LIBRARY}"]
     monkeypatch.setenv(dispatch.FORCED, "avx2")
-    dispatch.choose.cache_clear()
+    dispatch.choose_kernel.cache_clear()
     with pytest.raises(UserError, match=f"cannot run here: {reason}"):
-        dispatch.choose()
+        dispatch.choose_kernel()
 
 
 def test_what_was_compiled_needs_no_compiler(

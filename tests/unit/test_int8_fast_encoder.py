@@ -10,12 +10,12 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from stages import variants
-from stages.engines.int8 import artifact as int8_artifact
+from stages.engines.int8 import engine as int8_artifact
 from stages.model.artifact import WEIGHTS, copy_without_weights
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
-from stages.variants import Skipped, Source
+from stages.variants import Ingredients, Skipped
 from stages.variants.int8_fast.encoder import load
 
 VOCABULARY = 90
@@ -87,7 +87,7 @@ def checkpoint(kind: Kind, folder: Path) -> Path:
 def built(trained: Path, folder: Path) -> Path:
     folder.mkdir()
     copy_without_weights(trained, folder)
-    source = Source(DATASET.task, trained, trained, trained)
+    source = Ingredients(DATASET.task, trained, trained, trained)
     variant = variants.get("int8_fast")
     variant.build(source, folder, variant.params())
     return folder

@@ -11,7 +11,7 @@ import torch
 from stages.variants.int8_fast.encoder import load
 from stages.variants.int8_fast.linear import FastLinear
 from stages.variants.int8_fast.packing import quantize_for
-from tests.building import as_if_trained, batch, build, make_source
+from tests.building import as_if_trained, batch, build, make_ingredients
 
 ROUNDS = 30
 
@@ -27,7 +27,7 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 @pytest.fixture(scope="module")
 def artifact(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("threads")
-    source = make_source(as_if_trained(tiny_bert, folder / "trained"), folder)
+    source = make_ingredients(as_if_trained(tiny_bert, folder / "trained"), folder)
     return build("int8_fast", source, folder / "int8_fast")
 
 

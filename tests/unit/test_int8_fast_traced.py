@@ -12,8 +12,8 @@ import pytest
 from stages import variants
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast import traced
-from stages.variants.int8_fast.kernel.dispatch import FLAGS, HEADERS, SOURCE, choose
-from tests.building import as_if_trained, batch, build, make_source
+from stages.variants.int8_fast.kernel.dispatch import FLAGS, HEADERS, SOURCE, choose_kernel
+from tests.building import as_if_trained, batch, build, make_ingredients
 
 # Neither this project nor its folder: what whoever gets the export has.
 ELSEWHERE = """
@@ -32,11 +32,11 @@ np.save(sys.argv[2], model(*[torch.from_numpy(given[name]) for name in order]).d
 
 @pytest.fixture
 def artifact(tiny_bert: Path, tmp_path: Path) -> Path:
-    source = make_source(as_if_trained(tiny_bert, tmp_path / "model"), tmp_path)
+    source = make_ingredients(as_if_trained(tiny_bert, tmp_path / "model"), tmp_path)
     return build("int8_fast", source, tmp_path / "artifact")
 
 
-@pytest.mark.skipif(choose() == "library", reason="the kernel cannot run here")
+@pytest.mark.skipif(choose_kernel() == "library", reason="the kernel cannot run here")
 def test_a_process_without_this_project_gets_the_same_bits(artifact: Path, tmp_path: Path) -> None:
     folder = tmp_path / "export"
     folder.mkdir()
@@ -52,7 +52,7 @@ def test_a_process_without_this_project_gets_the_same_bits(artifact: Path, tmp_p
 def test_where_the_kernel_cannot_run_another_variant_is_named(
     artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traced, "choose", lambda: "library")
+    monkeypatch.setattr(traced, "choose_kernel", lambda: "library")
     with pytest.raises(UserError, match=r"set export\.variant to int8_onnx"):
         variants.get("int8_fast").engine.export(artifact, tmp_path)
 

@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
 from stages import variants
-from stages.engines.onnx import artifact as onnx_artifact
 from stages.engines.onnx import building as onnx_building
+from stages.engines.onnx import engine as onnx_artifact
 from stages.engines.onnx.session import session, session_predictor
 from stages.measure.size import bytes_by_part
 from stages.model.artifact import RECIPE, Recipe
@@ -40,8 +40,8 @@ def write_recipe(checkpoint: Path, inputs: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variants.Source:
-    folder = tmp_path_factory.mktemp("source")
+def ingredients(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variants.Ingredients:
+    folder = tmp_path_factory.mktemp("ingredients")
     shutil.copytree(tiny_bert, folder / "finetuned")
     write_recipe(folder / "finetuned", INPUTS)
     module = load_checkpoint(tiny_bert)
@@ -54,22 +54,25 @@ def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variant
         [" ".join(random.choice(WORDS, random.integers(2, 20))) for _ in "ab"] for _ in "x" * 40
     ]
     pd.DataFrame(texts, columns=["sentence1", "sentence2"]).to_parquet(folder / "train.parquet")
-    return variants.Source(
+    return variants.Ingredients(
         mrpc.DATASET.task, folder / "finetuned", folder / "train.parquet", folder / "learned"
     )
 
 
 @pytest.fixture(scope="module")
-def exported(source: variants.Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def exported(ingredients: variants.Ingredients, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The FP32 graph."""
     target = tmp_path_factory.mktemp("exported") / "fp32.onnx"
-    onnx_building.export_checked(source, target)
+    onnx_building.export_checked(ingredients, target)
     return target
 
 
 @pytest.fixture
 def build(
-    source: variants.Source, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: variants.Ingredients,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Build:
     """What stage quantize does, from the graph that was exported once."""
     numbers = itertools.count()
@@ -78,7 +81,7 @@ def build(
     )
 
     def built(name: str, **settings: object) -> Path:
-        return building.build(name, source, tmp_path / f"artifact{next(numbers)}", **settings)
+        return building.build(name, ingredients, tmp_path / f"artifact{next(numbers)}", **settings)
 
     return built
 
@@ -114,26 +117,31 @@ def metadata(artifact: Path) -> dict[str, str]:
 
 
 def test_the_fp32_graph_gives_pytorchs_logits_on_padded_batches(
-    source: variants.Source, exported: Path
+    ingredients: variants.Ingredients, exported: Path
 ) -> None:
-    expected = predictor(load_checkpoint(source.checkpoint))(batch())
+    expected = predictor(load_checkpoint(ingredients.checkpoint))(batch())
     found = session_predictor(session(exported))(batch())
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_fp32_graph_has_pytorchs_names(source: variants.Source, exported: Path) -> None:
+def test_the_fp32_graph_has_pytorchs_names(
+    ingredients: variants.Ingredients, exported: Path
+) -> None:
     names = {tensor.name for tensor in onnx.load(exported).graph.initializer}
-    assert {name for name, _ in load_checkpoint(source.checkpoint).named_parameters()} <= names
+    assert {name for name, _ in load_checkpoint(ingredients.checkpoint).named_parameters()} <= names
 
 
 def test_a_graph_that_is_wrong_only_on_padding_is_refused(
-    source: variants.Source, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: variants.Ingredients,
+    exported: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(
         onnx_building, "write_onnx", lambda _, __, target: ignoring_the_mask(exported, target)
     )
     with pytest.raises(UserError, match="export differs from PyTorch by"):
-        variants.get("int8_onnx").build(source, tmp_path, variants.get("int8_onnx").params())
+        variants.get("int8_onnx").build(ingredients, tmp_path, variants.get("int8_onnx").params())
     assert not (tmp_path / "model.onnx").exists()
 
 
@@ -147,13 +155,17 @@ def test_logits_that_are_not_numbers_are_refused() -> None:
         )
 
 
-def test_a_checkpoint_with_infinity_is_refused(source: variants.Source, tmp_path: Path) -> None:
-    module = load_checkpoint(source.checkpoint)
+def test_a_checkpoint_with_infinity_is_refused(
+    ingredients: variants.Ingredients, tmp_path: Path
+) -> None:
+    module = load_checkpoint(ingredients.checkpoint)
     with torch.no_grad():
         module.get_parameter("classifier.weight")[0, 0] = torch.inf
-    shutil.copytree(source.checkpoint, tmp_path / "broken")
+    shutil.copytree(ingredients.checkpoint, tmp_path / "broken")
     module.save_pretrained(tmp_path / "broken")  # type: ignore[operator]
-    broken = variants.Source(source.task, tmp_path / "broken", source.train, source.learned)
+    broken = variants.Ingredients(
+        ingredients.task, tmp_path / "broken", ingredients.train, ingredients.learned
+    )
     with pytest.raises(UserError, match=r"classifier\.weight holds infinity"):
         variants.get("int8_onnx").build(broken, tmp_path, variants.get("int8_onnx").params())
 
@@ -162,11 +174,15 @@ def test_a_checkpoint_with_infinity_is_refused(source: variants.Source, tmp_path
 @pytest.mark.parametrize("per_channel", [True, False])
 @pytest.mark.parametrize("reduce_range", [True, False])
 def test_the_file_holds_the_weights_that_were_asked_for(
-    name: str, per_channel: bool, reduce_range: bool, build: Build, source: variants.Source
+    name: str,
+    per_channel: bool,
+    reduce_range: bool,
+    build: Build,
+    ingredients: variants.Ingredients,
 ) -> None:
     artifact = build(name, per_channel=per_channel, reduce_range=reduce_range)
     stored = initializers(artifact)
-    original = load_checkpoint(source.checkpoint).state_dict()
+    original = load_checkpoint(ingredients.checkpoint).state_dict()
     largest = {"int8_onnx": (127, 64), "int8_onnx_u8": (255, 127)}[name][reduce_range]
     assert len(linear_weights(artifact)) == LINEARS
     for weight in linear_weights(artifact):
@@ -238,30 +254,30 @@ def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_was_stored_runs_the_same_after_loading_and_export(
-    name: str, build: Build, source: variants.Source, tmp_path: Path
+    name: str, build: Build, ingredients: variants.Ingredients, tmp_path: Path
 ) -> None:
     artifact, variant = build(name), variants.get(name)
     logits = variant.engine.load(artifact)(batch())
     assert logits.dtype == np.float32
     assert logits.shape == (5, 2)
     np.testing.assert_array_equal(variant.engine.load(artifact)(batch()), logits)
-    assert np.abs(logits - predictor(load_checkpoint(source.checkpoint))(batch())).max() < 0.05
+    assert np.abs(logits - predictor(load_checkpoint(ingredients.checkpoint))(batch())).max() < 0.05
     assert variant.engine.export(artifact, tmp_path) == ["model.onnx"]
     np.testing.assert_array_equal(LOADERS[".onnx"](tmp_path / "model.onnx")(batch()), logits)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_stored_bytes_are_accounted_for_by_part(
-    name: str, build: Build, source: variants.Source
+    name: str, build: Build, ingredients: variants.Ingredients
 ) -> None:
     artifact = build(name)
     sizes = variants.get(name).engine.tensor_bytes(artifact)
-    words = load_checkpoint(source.checkpoint).state_dict()[
+    words = load_checkpoint(ingredients.checkpoint).state_dict()[
         "bert.embeddings.word_embeddings.weight"
     ]
     assert sizes["bert.embeddings.word_embeddings.weight"] == words.numel() + 4 + 1
     assert sizes["bert.encoder.layer.1.output.dense.weight"] == 64 * 32 + 32 * (4 + 1)
-    assert set(load_checkpoint(source.checkpoint).state_dict()) <= set(sizes)
+    assert set(load_checkpoint(ingredients.checkpoint).state_dict()) <= set(sizes)
     parts = bytes_by_part(sizes)
     assert all(parts.values())
     assert sum(parts.values()) == sum(array.nbytes for array in initializers(artifact).values())
@@ -280,14 +296,16 @@ def test_the_session_has_torchs_threads(build: Build) -> None:
 
 
 def test_a_model_without_token_types_gives_the_same_bytes_twice(
-    source: variants.Source, tiny_bert: Path, tmp_path: Path
+    ingredients: variants.Ingredients, tiny_bert: Path, tmp_path: Path
 ) -> None:
     checkpoint, inputs = tmp_path / "checkpoint", ["input_ids", "attention_mask"]
     shutil.copytree(tiny_bert, checkpoint)
     config = DistilBertConfig(vocab_size=71, dim=32, hidden_dim=64, n_layers=1, n_heads=2)
     DistilBertForSequenceClassification(config).save_pretrained(checkpoint)
     write_recipe(checkpoint, inputs)
-    other = variants.Source(source.task, checkpoint, source.train, source.learned)
+    other = variants.Ingredients(
+        ingredients.task, checkpoint, ingredients.train, ingredients.learned
+    )
     variant, folders = variants.get("int8_onnx"), (tmp_path / "first", tmp_path / "second")
     for folder in folders:
         folder.mkdir()

@@ -13,7 +13,7 @@ from stages.engines.int8.layers import layers
 from stages.engines.int8.quantizers import Activations, Range, quantize_weight
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint, predictor
-from stages.variants import Source
+from stages.variants import Ingredients
 from stages.variants.int8_qat.fake_quant import (
     FakeQuantEmbedding,
     FakeQuantLinear,
@@ -21,7 +21,7 @@ from stages.variants.int8_qat.fake_quant import (
     ranges,
     round_weight,
 )
-from tests.building import as_if_trained, batch, build, calibrate, make_source
+from tests.building import as_if_trained, batch, build, calibrate, make_ingredients
 
 BITS, STEPS = 7, 6
 SETTINGS: dict[str, object] = {"max_steps": STEPS, "batch_size": 8, "learning_rate": 1e-3}
@@ -112,9 +112,9 @@ def test_outside_of_training_an_input_is_cut_to_the_range() -> None:
 
 
 @pytest.fixture(scope="module")
-def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
-    folder = tmp_path_factory.mktemp("source")
-    return make_source(as_if_trained(tiny_bert, folder / "model"), folder, rows=64)
+def ingredients(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingredients:
+    folder = tmp_path_factory.mktemp("ingredients")
+    return make_ingredients(as_if_trained(tiny_bert, folder / "model"), folder, rows=64)
 
 
 @pytest.fixture(scope="module", params=[7, 8])
@@ -124,24 +124,24 @@ def bits(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="module")
-def artifact(bits: int, source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact(bits: int, ingredients: Ingredients, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qat") / "artifact"
-    return build("int8_qat", source, folder, bits=bits, **SETTINGS)
+    return build("int8_qat", ingredients, folder, bits=bits, **SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def trained(
-    bits: int, source: Source, tmp_path_factory: pytest.TempPathFactory
+    bits: int, ingredients: Ingredients, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, torch.Tensor]:
     """What it is built of: weights in FP32, and a range per Linear."""
     folder = tmp_path_factory.mktemp("qat") / "learned"
-    calibrate("int8_qat", source, folder, bits=bits, **SETTINGS)
+    calibrate("int8_qat", ingredients, folder, bits=bits, **SETTINGS)
     return load_file(folder / WEIGHTS)
 
 
-def test_preparing_leaves_weights_and_their_names_as_they_are(source: Source) -> None:
-    before = load_checkpoint(source.checkpoint).state_dict()
-    module = prepare(load_checkpoint(source.checkpoint), BITS, 0.9)
+def test_preparing_leaves_weights_and_their_names_as_they_are(ingredients: Ingredients) -> None:
+    before = load_checkpoint(ingredients.checkpoint).state_dict()
+    module = prepare(load_checkpoint(ingredients.checkpoint), BITS, 0.9)
     after = module.state_dict()
     added = {name for name in after if name.rpartition(".")[2] in ("low", "high")}
     assert after.keys() - added == before.keys()
@@ -149,13 +149,15 @@ def test_preparing_leaves_weights_and_their_names_as_they_are(source: Source) ->
     assert not layers(module, nn.Linear)
     assert not layers(module, nn.Embedding)
     trainable = {name for name, _ in module.named_parameters()}
-    assert trainable == {name for name, _ in load_checkpoint(source.checkpoint).named_parameters()}
+    assert trainable == {
+        name for name, _ in load_checkpoint(ingredients.checkpoint).named_parameters()
+    }
 
 
 def test_training_moves_the_weights_and_finds_every_range(
-    source: Source, trained: dict[str, torch.Tensor]
+    ingredients: Ingredients, trained: dict[str, torch.Tensor]
 ) -> None:
-    before = load_checkpoint(source.checkpoint)
+    before = load_checkpoint(ingredients.checkpoint)
     weights = before.state_dict()
     query = "bert.encoder.layer.0.attention.self.query"
     assert not torch.equal(trained[f"{query}.weight"], weights[f"{query}.weight"])
@@ -165,9 +167,9 @@ def test_training_moves_the_weights_and_finds_every_range(
 
 
 def test_the_artifact_computes_what_was_simulated(
-    bits: int, source: Source, artifact: Path, trained: dict[str, torch.Tensor]
+    bits: int, ingredients: Ingredients, artifact: Path, trained: dict[str, torch.Tensor]
 ) -> None:
-    simulated = prepare(load_checkpoint(source.checkpoint), bits, 0.99)
+    simulated = prepare(load_checkpoint(ingredients.checkpoint), bits, 0.99)
     simulated.load_state_dict(trained)
     texts = batch(rows=200, length=20)
     expected = predictor(simulated.eval())(texts)
@@ -183,9 +185,9 @@ def test_the_artifact_computes_what_was_simulated(
 
 
 def test_the_same_seed_trains_the_same_weights(
-    bits: int, source: Source, trained: dict[str, torch.Tensor], tmp_path: Path
+    bits: int, ingredients: Ingredients, trained: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    again = calibrate("int8_qat", source, tmp_path / "again", bits=bits, **SETTINGS)
+    again = calibrate("int8_qat", ingredients, tmp_path / "again", bits=bits, **SETTINGS)
     weights = load_file(again.learned / WEIGHTS)
     assert weights.keys() == trained.keys()
     assert all(torch.equal(weights[name], trained[name]) for name in trained)

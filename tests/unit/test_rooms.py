@@ -15,6 +15,7 @@ ROOMS = (
     "",
     "reporting",
     "running",
+    "workspace",
     "settings",
     "variants",
     "engines/int8",

@@ -22,9 +22,9 @@ from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint, predictor
 from stages.model.tokens import predict_all
 from stages.plumbing.files import read_json
-from stages.variants import Source
+from stages.variants import Ingredients
 from stages.variants.int8_mixed.layer_groups import group_of, groups_of
-from tests.building import as_if_trained, batch, build, make_source
+from tests.building import as_if_trained, batch, build, make_ingredients
 
 
 @pytest.mark.parametrize(
@@ -99,13 +99,13 @@ HOPELESS = "layer 0 ffn out"
 
 
 @pytest.fixture(scope="module")
-def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
+def ingredients(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Ingredients:
     """One input of a layer is 10,000 times the others, and counts no more than they do.
 
     So a static range that holds it leaves the others a level or none. The labels are this model's
     own answers in fp32, half of them 1: each answer that int8 changes is an error.
     """
-    folder = tmp_path_factory.mktemp("source")
+    folder = tmp_path_factory.mktemp("ingredients")
     checkpoint = as_if_trained(tiny_bert, folder / "model")
     module = load_checkpoint(checkpoint)
     layer = module.get_submodule("bert.encoder.layer.0")
@@ -115,7 +115,7 @@ def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
         widening.bias[5] *= 1e4  # type: ignore[index, union-attr, operator]
         narrowing.weight[:, 5] /= 1e4  # type: ignore[index, union-attr, operator]
     module.save_pretrained(checkpoint)  # type: ignore[operator]
-    made = make_source(checkpoint, folder, rows=256)
+    made = make_ingredients(checkpoint, folder, rows=256)
     rows = pd.read_parquet(made.train)
     logits = predict_all(predictor(module), padded(made.task, made.checkpoint, rows), len(rows))
     middle = float(np.median(logits[:, 1] - logits[:, 0]))
@@ -128,10 +128,10 @@ def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 
 @pytest.fixture(scope="module")
-def artifact(source: Source, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def artifact(ingredients: Ingredients, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mixed") / "artifact"
     settings = {"rows": 200, "calibration_rows": 64, "max_drop_points": 8.0}
-    return build("int8_mixed", source, folder, percentile=100, **settings)
+    return build("int8_mixed", ingredients, folder, percentile=100, **settings)
 
 
 def test_a_hopeless_layer_is_ranked_first_and_kept_in_fp32(artifact: Path) -> None:
@@ -149,9 +149,9 @@ def test_a_hopeless_layer_is_ranked_first_and_kept_in_fp32(artifact: Path) -> No
 
 
 def test_what_is_kept_in_fp32_is_stored_so_and_all_else_in_int8(
-    source: Source, artifact: Path
+    ingredients: Ingredients, artifact: Path
 ) -> None:
-    stored, before = load_file(artifact / WEIGHTS), load_checkpoint(source.checkpoint)
+    stored, before = load_file(artifact / WEIGHTS), load_checkpoint(ingredients.checkpoint)
     hopeless = "bert.encoder.layer.0.output.dense"
     for name in (name for names in groups_of(before).values() for name in names):
         expected = torch.float32 if name == hopeless else torch.int8
@@ -161,10 +161,10 @@ def test_what_is_kept_in_fp32_is_stored_so_and_all_else_in_int8(
 
 
 def test_the_mixed_model_is_nearer_to_fp32_than_the_static_one(
-    source: Source, artifact: Path, tmp_path: Path
+    ingredients: Ingredients, artifact: Path, tmp_path: Path
 ) -> None:
-    static = build("int8_static", source, tmp_path / "static", rows=64, percentile=100)
-    expected = predictor(load_checkpoint(source.checkpoint))(batch(rows=50))
+    static = build("int8_static", ingredients, tmp_path / "static", rows=64, percentile=100)
+    expected = predictor(load_checkpoint(ingredients.checkpoint))(batch(rows=50))
     mixed, all_int8 = (
         np.abs(variants.get(name).engine.load(folder)(batch(rows=50)) - expected).mean()
         for name, folder in (("int8_mixed", artifact), ("int8_static", static))

@@ -11,7 +11,7 @@ from sklearn import metrics as sklearn_metrics
 from statsmodels.stats import contingency_tables
 
 from stages.measure import statistics
-from stages.measure.metrics import METRICS
+from stages.measure.metrics import METRICS, Metric
 from stages.measure.statistics import Interval
 from stages.measure.verdict import verdict
 
@@ -228,12 +228,25 @@ def test_both_models_are_scored_on_the_same_resampled_rows() -> None:
     assert right.std() == pytest.approx(np.sqrt(expected * (1 - expected) / ROWS), rel=0.2)
 
 
-def test_many_classes_are_resampled_in_blocks_that_fit_into_memory() -> None:
-    random = np.random.default_rng(14)
-    labels = random.integers(500, size=2000)
-    answers = np.where(random.random(2000) < 0.3, random.integers(500, size=2000), labels)
-    found = statistics.metric_interval("accuracy", labels, answers, 60, 0.95)
-    assert found.low < (labels == answers).mean() < found.high
+def test_many_classes_are_resampled_in_blocks_that_fit_into_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random, classes, blocks = np.random.default_rng(14), 100, []
+    labels = random.integers(classes, size=1000)
+    answers = np.where(random.random(1000) < 0.3, random.integers(classes, size=1000), labels)
+    whole = statistics.metric_interval("accuracy", labels, answers, 60, 0.95)
+    assert whole.low < (labels == answers).mean() < whole.high
+
+    accuracy = METRICS["accuracy"]
+
+    def noted(confusions: np.ndarray) -> np.ndarray:
+        blocks.append(confusions.size)
+        return accuracy.resampled(confusions)
+
+    monkeypatch.setitem(METRICS, "accuracy", Metric(accuracy.score, noted))
+    monkeypatch.setattr(statistics, "BLOCK", 16 * classes**2)
+    assert statistics.metric_interval("accuracy", labels, answers, 60, 0.95) == whole
+    assert blocks == [size * classes**2 for size in (16, 16, 16, 12)]
 
 
 # ---- regression

@@ -14,21 +14,21 @@ from stages.measure.size import bytes_by_part
 from stages.model.artifact import read_manifest
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
-from stages.variants.torchao_int8 import artifact as torchao_artifact
+from stages.variants.torchao_int8 import engine as torchao_artifact
 from stages.variants.torchao_int8 import layers
-from tests.building import INPUTS, batch, build, make_source
+from tests.building import INPUTS, batch, build, make_ingredients
 from tests.unit.conftest import OnCpu
 
 AGAIN = "dvc repro -f -s quantize@mrpc-42-torchao_int8 && dvc repro"
 
 
-def built(source: variants.Source, folder: Path, **settings: float) -> Path:
-    return build("torchao_int8", source, folder, **settings)
+def built(ingredients: variants.Ingredients, folder: Path, **settings: float) -> Path:
+    return build("torchao_int8", ingredients, folder, **settings)
 
 
 @pytest.fixture(scope="module")
-def source(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variants.Source:
-    return make_source(tiny_bert, tmp_path_factory.mktemp("source"))
+def ingredients(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> variants.Ingredients:
+    return make_ingredients(tiny_bert, tmp_path_factory.mktemp("ingredients"))
 
 
 @pytest.fixture
@@ -37,11 +37,11 @@ def installed() -> None:
 
 
 def test_without_torchao_it_is_skipped_and_says_what_to_do(
-    source: variants.Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: variants.Ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchao", None)
     monkeypatch.setitem(sys.modules, "torchao.quantization", None)
-    artifact = built(source, tmp_path / "artifact")
+    artifact = built(ingredients, tmp_path / "artifact")
     remedy = f"pip install -r requirements-torchao.txt, then {AGAIN}"
     assert read_manifest(artifact).skipped == f"torchao is not installed; {remedy}"
     assert not (artifact / "model.safetensors").exists()
@@ -57,7 +57,7 @@ def test_an_artifact_from_elsewhere_cannot_be_loaded_without_torchao(
 
 
 def test_a_torchao_that_does_not_fit_torch_is_not_called_missing(
-    source: variants.Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: variants.Ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "torchao"]:
         monkeypatch.delitem(sys.modules, name)
@@ -66,17 +66,17 @@ def test_a_torchao_that_does_not_fit_torch_is_not_called_missing(
     (package / "__init__.py").write_text("raise ImportError('undefined symbol: foo')")
     monkeypatch.syspath_prepend(str(package.parent))
     with pytest.raises(UserError, match=r"does not work with this torch .*undefined symbol: foo"):
-        built(source, tmp_path / "artifact")
+        built(ingredients, tmp_path / "artifact")
 
 
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize(("vnni", "largest"), [(True, 128), (False, 64)])
 def test_loading_gives_the_logits_of_the_module_that_was_quantized(
-    vnni: bool, largest: int, source: variants.Source, tmp_path: Path, on_cpu: OnCpu
+    vnni: bool, largest: int, ingredients: variants.Ingredients, tmp_path: Path, on_cpu: OnCpu
 ) -> None:
     on_cpu("avx2", *["avx512_vnni"] * vnni)
-    artifact = built(source, tmp_path / "artifact")
-    fresh = load_checkpoint(source.checkpoint)
+    artifact = built(ingredients, tmp_path / "artifact")
+    fresh = load_checkpoint(ingredients.checkpoint)
     expected = predictor(fresh)(batch())
     layers.quantize_linears(fresh, reduce_range=not vnni)
     found = torchao_artifact.load(artifact)(batch())
@@ -87,8 +87,10 @@ def test_loading_gives_the_logits_of_the_module_that_was_quantized(
 
 
 @pytest.mark.usefixtures("installed")
-def test_linears_are_counted_and_their_bytes_too(source: variants.Source, tmp_path: Path) -> None:
-    artifact = built(source, tmp_path / "artifact")
+def test_linears_are_counted_and_their_bytes_too(
+    ingredients: variants.Ingredients, tmp_path: Path
+) -> None:
+    artifact = built(ingredients, tmp_path / "artifact")
     # Two layers of query, key, value, output, up, down; the pooler; the classifier.
     assert torchao_artifact.count_quantized(artifact) == 14
     sizes = torchao_artifact.tensor_bytes(artifact)
@@ -96,16 +98,16 @@ def test_linears_are_counted_and_their_bytes_too(source: variants.Source, tmp_pa
     assert sizes["bert.encoder.layer.1.output.dense.weight_scale"] == 4 * 32
     parts, file = bytes_by_part(sizes), (artifact / "model.safetensors").stat().st_size
     assert 0.8 * file < sum(parts.values()) <= file
-    again = built(source, tmp_path / "again")
+    again = built(ingredients, tmp_path / "again")
     for name in ("model.safetensors", "manifest.json"):
         assert (again / name).read_bytes() == (artifact / name).read_bytes()
 
 
 @pytest.mark.usefixtures("installed")
 def test_weights_of_another_architecture_are_refused(
-    source: variants.Source, tmp_path: Path
+    ingredients: variants.Ingredients, tmp_path: Path
 ) -> None:
-    artifact = built(source, tmp_path / "artifact")
+    artifact = built(ingredients, tmp_path / "artifact")
     config = artifact / "config.json"
     config.write_text(
         config.read_text().replace('"num_hidden_layers": 2', '"num_hidden_layers": 1')
@@ -116,13 +118,13 @@ def test_weights_of_another_architecture_are_refused(
 
 @pytest.mark.usefixtures("installed")
 def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
-    source: variants.Source,
+    ingredients: variants.Ingredients,
     tmp_path: Path,
     on_cpu: OnCpu,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     on_cpu("avx2", "avx512_vnni")
-    artifact = built(source, tmp_path / "artifact")
+    artifact = built(ingredients, tmp_path / "artifact")
     capfd.readouterr()
     torchao_artifact.load(artifact)
     assert capfd.readouterr().err == ""
@@ -135,9 +137,9 @@ def test_eight_bits_on_a_cpu_where_they_overflow_are_announced(
 
 @pytest.mark.usefixtures("installed")
 def test_a_batch_over_the_limit_is_skipped_with_its_seconds(
-    source: variants.Source, tmp_path: Path
+    ingredients: variants.Ingredients, tmp_path: Path
 ) -> None:
-    artifact = built(source, tmp_path / "artifact", max_s_per_batch=1e-9)
+    artifact = built(ingredients, tmp_path / "artifact", max_s_per_batch=1e-9)
     reason = read_manifest(artifact).skipped
     assert re.search(r"takes torchao about \S+ s on this CPU", reason)
     assert "over the 1e-09 s of quantize.torchao_int8.max_s_per_batch" in reason
@@ -147,12 +149,12 @@ def test_a_batch_over_the_limit_is_skipped_with_its_seconds(
 
 @pytest.mark.usefixtures("installed")
 def test_a_batch_that_would_take_minutes_is_never_run(
-    source: variants.Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ingredients: variants.Ingredients, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, tokens = [0.0], []
 
     class Slow(torch.nn.Module):
-        config = load_checkpoint(source.checkpoint).config
+        config = load_checkpoint(ingredients.checkpoint).config
 
         def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> object:
             tokens.append(input_ids.numel())

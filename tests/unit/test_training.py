@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.model.tokens import encode
-from stages.plumbing import source_code
+from stages.plumbing import imports as source_code
 from stages.tasks.mrpc import DATASET
 from stages.training import quick_dropout as quick
 from stages.training.first_token import first_token_only

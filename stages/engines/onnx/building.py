@@ -20,12 +20,12 @@ from onnx import ModelProto, TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
-from stages.engines.onnx.artifact import MODEL, SUFFIXES
+from stages.engines.onnx.engine import MODEL, SUFFIXES
 from stages.engines.onnx.session import session, session_predictor
 from stages.model.artifact import read_recipe
 from stages.model.classifier import check_finite, load_checkpoint, predictor, write_onnx
 from stages.model.cpu import int8_overflows
-from stages.model.source import Source
+from stages.model.ingredients import Ingredients
 from stages.model.tokens import Batch, Predict, encode, load_tokenizer, pad
 from stages.plumbing.command import UserError
 
@@ -62,7 +62,7 @@ class Scheme:
 
 
 def build(
-    source: Source,
+    ingredients: Ingredients,
     folder: Path,
     weights: Weights,
     *,
@@ -76,7 +76,7 @@ def build(
         UserError: it did not, or the checkpoint holds NaN or infinity.
     """
     exported = folder / "fp32.onnx"
-    export_checked(source, exported)
+    export_checked(ingredients, exported)
     if reduce_range == "auto":
         # Unsigned weights ONNX Runtime widens to int16 first, which is slower and exact.
         reduce_range = weights == "int8" and int8_overflows()
@@ -84,16 +84,16 @@ def build(
     exported.unlink()
 
 
-def export_checked(source: Source, target: Path) -> None:
+def export_checked(ingredients: Ingredients, target: Path) -> None:
     """Write the FP32 model as ONNX, with PyTorch's names, and compare it with PyTorch."""
-    module = load_checkpoint(source.checkpoint)
+    module = load_checkpoint(ingredients.checkpoint)
     for name, parameter in module.named_parameters():
         check_finite(name, parameter)
-    write_onnx(module, read_recipe(source.checkpoint).inputs, target)
+    write_onnx(module, read_recipe(ingredients.checkpoint).inputs, target)
     model = onnx.load(target)
     use_parameter_names(model, module)
     onnx.save(model, target)
-    check_same_logits(predictor(module), session_predictor(session(target)), probes(source))
+    check_same_logits(predictor(module), session_predictor(session(target)), probes(ingredients))
 
 
 def use_parameter_names(model: ModelProto, module: nn.Module) -> None:
@@ -123,11 +123,11 @@ def rename(model: ModelProto, names: dict[str, str]) -> None:
     del model.graph.value_info[:]  # partly about the old names; everyone infers it anew
 
 
-def probes(source: Source) -> Iterator[Batch]:
+def probes(ingredients: Ingredients) -> Iterator[Batch]:
     """Training rows in padded batches, and a few of them alone."""
-    recipe, tokenizer = read_recipe(source.checkpoint), load_tokenizer(source.checkpoint)
-    rows = pd.read_parquet(source.train).head(PROBE_ROWS)
-    tokens = encode(tokenizer, source.task, rows, recipe)
+    recipe, tokenizer = read_recipe(ingredients.checkpoint), load_tokenizer(ingredients.checkpoint)
+    rows = pd.read_parquet(ingredients.train).head(PROBE_ROWS)
+    tokens = encode(tokenizer, ingredients.task, rows, recipe)
     # Not sorted by length, unlike elsewhere: here padding is wanted.
     parts = [tokens[start : start + PROBE_BATCH] for start in range(0, len(tokens), PROBE_BATCH)]
     for part in [*parts, *([row] for row in tokens[:PROBE_ALONE])]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import Field
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
@@ -18,17 +18,17 @@ class Params(Section):
     max_weight_error: float = Field(0.03, ge=0, lt=1)
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.variants.int8_fast.artifact import quantize
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.variants.int8_fast.engine import quantize
 
-    quantize(source.checkpoint, folder, params.max_weight_error)
+    quantize(ingredients.checkpoint, folder, params.max_weight_error)
 
 
 def kernel() -> str:
     """What multiplies on this machine: `avx2`, `vnni` or `library`."""
-    from stages.variants.int8_fast.kernel.dispatch import choose
+    from stages.variants.int8_fast.kernel.dispatch import choose_kernel
 
-    return choose()
+    return choose_kernel()
 
 
-VARIANT = Variant(Params, build, "stages.variants.int8_fast.artifact", kernel=kernel)
+VARIANT = Variant(Params, build, "stages.variants.int8_fast.engine", kernel=kernel)

@@ -23,7 +23,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.memory import keep_freed_memory
 from stages.variants.int8_fast.families import EPILOGUES, FAMILIES, Family
 from stages.variants.int8_fast.fit import misfits
-from stages.variants.int8_fast.kernel.dispatch import choose
+from stages.variants.int8_fast.kernel.dispatch import choose_kernel
 from stages.variants.int8_fast.linear import FastLinear
 
 DISTILBERT_EPS = 1e-12
@@ -36,7 +36,7 @@ class Norm(NamedTuple):
 
     def __call__(self, x: Tensor, other: Tensor) -> Tensor:
         """Of their sum; x may be overwritten."""
-        if choose() != "library":
+        if choose_kernel() != "library":
             torch.ops.int8_fast.add_norm_(x, other, self.weight, self.bias, self.eps)
             return x
         return layer_norm(x + other, self.weight.shape, self.weight, self.bias, self.eps)
@@ -167,7 +167,7 @@ def attention(
     Args:
         asked, told: (texts + 1,), where each text begins in `query`, and in `key` and `value`.
     """
-    if choose() != "library":
+    if choose_kernel() != "library":
         mixed: Tensor = torch.ops.int8_fast.attention(query, key, value, asked, told, heads)
         return mixed
     parts = []

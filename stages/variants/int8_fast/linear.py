@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from stages.engines.int8.layers import Int8Linear
 from stages.engines.int8.quantizers import dynamic_range
-from stages.variants.int8_fast.kernel.dispatch import choose
+from stages.variants.int8_fast.kernel.dispatch import choose_kernel
 from stages.variants.int8_fast.packing import (
     LANE_LIMIT,
     PER_TOKEN,
@@ -42,7 +42,7 @@ class FastLinear:
         products: int | None = None,
         activation: Activation = "none",
     ) -> None:
-        """Pack for the kernel that `choose` names.
+        """Pack for the kernel that `choose_kernel` names.
 
         Args:
             weight: int8 (n, k).
@@ -54,7 +54,7 @@ class FastLinear:
         """
         self.n, self.k = weight.shape
         self.activation = activation
-        self.kernel = choose()
+        self.kernel = choose_kernel()
         if self.kernel == "library":
             self.library = library_linear(weight, scale, bias)
             return

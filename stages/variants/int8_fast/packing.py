@@ -38,7 +38,7 @@ class Layout(NamedTuple):
 
 
 def layout() -> Layout:
-    """Of the kernel that `choose` of dispatch.py has loaded."""
+    """Of the kernel that `choose_kernel` of dispatch.py has loaded."""
     return Layout(*torch.ops.int8_fast.layout())
 
 

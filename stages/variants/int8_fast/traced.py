@@ -12,7 +12,7 @@ from stages.model.artifact import read_manifest
 from stages.model.classifier import example, without_debug_records
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast import encoder
-from stages.variants.int8_fast.kernel.dispatch import HEADERS, SOURCE, choose
+from stages.variants.int8_fast.kernel.dispatch import HEADERS, SOURCE, choose_kernel
 
 LOADER = SOURCE.with_name("load_kernel.py")
 
@@ -36,7 +36,7 @@ def export(artifact: Path, folder: Path) -> list[str]:
     Raises:
         UserError: the kernel cannot run here.
     """
-    if choose() == "library":
+    if choose_kernel() == "library":
         raise UserError(
             "int8_fast ships with its own kernel, which cannot run here (see above); set "
             "export.variant to int8_onnx or int8_embeddings"

@@ -2,7 +2,8 @@
 
 First each group of layers is quantized alone and compared with fp32 on the same rows of train;
 then groups go back to fp32, the most sensitive first, until the drop on those rows is within the
-budget. The decision itself is budget.py, the search around it sensitivity.py.
+budget. The decision itself is budget.py, the search around it sensitivity.py; building.py does both
+and builds what was decided.
 """
 
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
@@ -22,16 +23,16 @@ class Params(Section):
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
 
 
-def calibrate(source: Source, params: Params) -> None:
-    from stages.variants.int8_mixed.decision import decide_on_rows
+def calibrate(ingredients: Ingredients, params: Params) -> None:
+    from stages.variants.int8_mixed.building import decide_on_rows
 
-    decide_on_rows(source, **params.model_dump())
-
-
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.variants.int8_mixed.decision import quantize_as_decided
-
-    quantize_as_decided(source, folder, params.bits)
+    decide_on_rows(ingredients, **params.model_dump())
 
 
-VARIANT = Variant(Params, build, "stages.engines.int8.artifact", calibrate)
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.variants.int8_mixed.building import quantize_as_decided
+
+    quantize_as_decided(ingredients, folder, params.bits)
+
+
+VARIANT = Variant(Params, build, "stages.engines.int8.engine", calibrate)

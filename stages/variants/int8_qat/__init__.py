@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
@@ -27,16 +27,16 @@ class Params(Section):
     weight_decay: float = Field(0.01, ge=0)
 
 
-def calibrate(source: Source, params: Params) -> None:
+def calibrate(ingredients: Ingredients, params: Params) -> None:
     from stages.variants.int8_qat.training import train_with_rounding
 
-    train_with_rounding(source, params, params.target, params.bits, params.decay)
+    train_with_rounding(ingredients, params, params.target, params.bits, params.decay)
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
     from stages.variants.int8_qat.training import quantize_as_trained
 
-    quantize_as_trained(source, folder, params.bits)
+    quantize_as_trained(ingredients, folder, params.bits)
 
 
-VARIANT = Variant(Params, build, "stages.engines.int8.artifact", calibrate)
+VARIANT = Variant(Params, build, "stages.engines.int8.engine", calibrate)

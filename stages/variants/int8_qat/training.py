@@ -11,25 +11,28 @@ from stages.engines.int8 import layers
 from stages.engines.int8.calibration import padded
 from stages.model.artifact import WEIGHTS, read_recipe
 from stages.model.classifier import load_checkpoint, predictor, without_weights
-from stages.model.source import Source
+from stages.model.ingredients import Ingredients
 from stages.model.tokens import encode, load_tokenizer, predict_all
 from stages.training.loop import UNFINISHED, Schedule, train, with_labels
 from stages.variants.int8_qat.fake_quant import convert, prepare
 
 
 def train_with_rounding(
-    source: Source,
+    ingredients: Ingredients,
     schedule: Schedule,
     target: Literal["fp32_logits", "labels"],
     bits: int,
     decay: float,
 ) -> None:
     """Write the trained weights and, among them, the range of each layer's input."""
-    recipe, rows = read_recipe(source.checkpoint), pd.read_parquet(source.train)
-    tokenizer, model = load_tokenizer(source.checkpoint), load_checkpoint(source.checkpoint)
-    examples = with_labels(encode(tokenizer, source.task, rows, recipe), rows)
+    recipe, rows = read_recipe(ingredients.checkpoint), pd.read_parquet(ingredients.train)
+    tokenizer, model = (
+        load_tokenizer(ingredients.checkpoint),
+        load_checkpoint(ingredients.checkpoint),
+    )
+    examples = with_labels(encode(tokenizer, ingredients.task, rows, recipe), rows)
     if target == "fp32_logits":
-        padded_batches = padded(source.task, source.checkpoint, rows)
+        padded_batches = padded(ingredients.task, ingredients.checkpoint, rows)
         logits = predict_all(predictor(model), padded_batches, len(rows))
         examples = [
             row | {"labels": wanted} for row, wanted in zip(examples, logits.tolist(), strict=True)
@@ -40,12 +43,12 @@ def train_with_rounding(
             if isinstance(child, nn.Dropout):
                 child.p = 0.0  # the logits to learn were computed without
     prepare(model, bits, decay)
-    unfinished = UNFINISHED / f"{source.task.name}-{recipe.seed}-{Path(__file__).parent.name}"
+    unfinished = UNFINISHED / f"{ingredients.task.name}-{recipe.seed}-{Path(__file__).parent.name}"
     settings = f"{bits} {decay} {target}"
     train(model, tokenizer, schedule, recipe.seed, examples, unfinished, __name__, settings)
-    save_file(model.state_dict(), source.learned / WEIGHTS)
+    save_file(model.state_dict(), ingredients.learned / WEIGHTS)
 
 
-def quantize_as_trained(source: Source, folder: Path, bits: int) -> None:
-    state = load_file(source.learned / WEIGHTS)
+def quantize_as_trained(ingredients: Ingredients, folder: Path, bits: int) -> None:
+    state = load_file(ingredients.learned / WEIGHTS)
     layers.save(convert(without_weights(folder), state, bits), folder / WEIGHTS)

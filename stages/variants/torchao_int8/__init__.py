@@ -9,17 +9,17 @@ from pathlib import Path
 from pydantic import Field
 
 from stages.plumbing.section import Section
-from stages.variants import Source, Variant
+from stages.variants import Ingredients, Variant
 
 
 class Params(Section):
     max_s_per_batch: float = Field(20.0, gt=0)  # 8 x 64 tokens; slower ones are of no use
 
 
-def build(source: Source, folder: Path, params: Params) -> None:
-    from stages.variants.torchao_int8.artifact import quantize
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.variants.torchao_int8.engine import quantize
 
-    quantize(source.checkpoint, folder, params.max_s_per_batch)
+    quantize(ingredients.checkpoint, folder, params.max_s_per_batch)
 
 
-VARIANT = Variant(Params, build, runs_on="stages.variants.torchao_int8.artifact")
+VARIANT = Variant(Params, build, runs_on="stages.variants.torchao_int8.engine")

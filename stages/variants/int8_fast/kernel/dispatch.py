@@ -24,12 +24,12 @@ HEADERS = sorted(SOURCE.parent.glob("*.h"))
 FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp", "-fvisibility=hidden"]
 
 
-class Unavailable(Exception):
+class KernelUnavailable(Exception):
     """Our kernel cannot run here; the message says why."""
 
 
 @cache
-def choose() -> str:
+def choose_kernel() -> str:
     """One of KERNELS, loaded and ready; a line says so where it is the library's.
 
     Raises:
@@ -43,9 +43,9 @@ def choose() -> str:
     try:
         best = best_for_cpu()
         if forced == "vnni" and best != "vnni":
-            raise Unavailable("this CPU has no AVX512-VNNI")
+            raise KernelUnavailable("this CPU has no AVX512-VNNI")
         load_ours()
-    except Unavailable as reason:
+    except KernelUnavailable as reason:
         if forced:
             raise UserError(f"{FORCED}={forced} cannot run here: {reason}") from None
         print(f"int8_fast: {reason}; torch's own int8 products are used", file=sys.stderr)
@@ -57,12 +57,12 @@ def best_for_cpu() -> str:
     """The fastest of our kernels that this CPU has the instructions for.
 
     Raises:
-        Unavailable: none.
+        KernelUnavailable: none.
     """
     if not cpu.is_x86():
-        raise Unavailable(f"the kernel is for x86 CPUs, not for {platform.machine()}")
+        raise KernelUnavailable(f"the kernel is for x86 CPUs, not for {platform.machine()}")
     if not cpu.has_avx2():
-        raise Unavailable("this CPU has no AVX2")
+        raise KernelUnavailable("this CPU has no AVX2")
     return "vnni" if cpu.has_avx512_vnni() else "avx2"
 
 
@@ -73,7 +73,7 @@ def load_ours() -> None:
     What was compiled is kept where torch keeps extensions (TORCH_EXTENSIONS_DIR).
 
     Raises:
-        Unavailable: no compiler, or it failed, or nothing can be written or loaded there.
+        KernelUnavailable: no compiler, or it failed, or nothing can be written or loaded there.
     """
     import torch
     from torch.utils import cpp_extension
@@ -91,7 +91,7 @@ def load_ours() -> None:
         torch.ops.load_library(str(folder / f"{name}.so"))
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         reason = str(error).strip().split("\n")[0][:200]
-        raise Unavailable(f"the kernel could not be compiled ({reason})") from None
+        raise KernelUnavailable(f"the kernel could not be compiled ({reason})") from None
 
 
 def build_name() -> str:

@@ -7,7 +7,7 @@ from stages.dataset.task import Task
 
 
 @dataclass(frozen=True)
-class Source:
+class Ingredients:
     """Everything that a variant may read while it is built.
 
     Attributes:

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
 from stages.plumbing.command import UserError, nearest
-from stages.sources.delimited import DELIMITERS, Dialect, check_text, records
+from stages.sources.own_file.delimited import DELIMITERS, Dialect, check_text, records
 
 PARQUET = ".parquet"
 BATCH = 10_000  # rows of Parquet in memory at a time

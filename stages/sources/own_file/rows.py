@@ -10,9 +10,9 @@ import numpy as np
 
 from stages.dataset.dataset import UNLABELLED
 from stages.plumbing.command import UserError
-from stages.sources.holdout import checksum
-from stages.sources.labels import Classes, Scores
-from stages.sources.table import Table
+from stages.sources.own_file.holdout import checksum
+from stages.sources.own_file.labels import Classes, Scores
+from stages.sources.own_file.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd

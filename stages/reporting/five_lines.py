@@ -7,7 +7,7 @@ from stages.settings.params import Params
 from stages.variants import REFERENCE
 
 
-def in_short(task: str, params: Params) -> str:
+def five_lines(task: str, params: Params) -> str:
     """Of the variant that stage export wrote, against the reference, on validation."""
     exported = read_json(paths.METRICS / task / "export.json")
     ours, fp32 = (

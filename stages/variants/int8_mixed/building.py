@@ -15,7 +15,7 @@ from stages.engines.int8.calibration import (
 from stages.engines.int8.quantizers import Activations
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint
-from stages.model.source import Source
+from stages.model.ingredients import Ingredients
 from stages.plumbing.files import read_json, write_json
 from stages.variants.int8_mixed.budget import decide
 from stages.variants.int8_mixed.layer_groups import quantize_except
@@ -25,7 +25,7 @@ SEED = 0
 
 
 def decide_on_rows(
-    source: Source,
+    ingredients: Ingredients,
     max_drop_points: float,
     rows: int,
     calibration_rows: int,
@@ -33,27 +33,27 @@ def decide_on_rows(
     bits: int,
 ) -> None:
     """Write `sensitivity.csv` (a row per group), `decision.json` and the ranges."""
-    model, metric = load_checkpoint(source.checkpoint), source.task.metrics[0]
-    calibrating = choose_rows(source.train, calibration_rows, SEED)
-    calibrating_batches = padded(source.task, source.checkpoint, calibrating)
+    model, metric = load_checkpoint(ingredients.checkpoint), ingredients.task.metrics[0]
+    calibrating = choose_rows(ingredients.train, calibration_rows, SEED)
+    calibrating_batches = padded(ingredients.task, ingredients.checkpoint, calibrating)
     ranges = find_ranges(model, calibrating_batches, "percentile", percentile, bits)
-    judging = choose_rows(source.train, rows, SEED + 1)
-    judging_batches = padded(source.task, source.checkpoint, judging)
+    judging = choose_rows(ingredients.train, rows, SEED + 1)
+    judging_batches = padded(ingredients.task, ingredients.checkpoint, judging)
     partly = PartlyQuantized(model, Activations("static", bits=bits), ranges, judging_batches)
     table, tried = search(partly, metric, judging["label"].to_numpy(), max_drop_points)
     decision = decide(tried, max_drop_points)
     print(decision.reason)
     table["kept_in_fp32"] = table["group"].isin(decision.kept).astype(int)
-    table.to_csv(source.learned / "sensitivity.csv", index=False, float_format="%.6g")
+    table.to_csv(ingredients.learned / "sensitivity.csv", index=False, float_format="%.6g")
     facts = {"rows": judging["id"].tolist(), "tried": [asdict(each) for each in tried]}
-    write_json(source.learned / "decision.json", asdict(decision) | facts)
-    write_ranges(ranges, source.learned)
+    write_json(ingredients.learned / "decision.json", asdict(decision) | facts)
+    write_ranges(ranges, ingredients.learned)
 
 
-def quantize_as_decided(source: Source, folder: Path, bits: int) -> None:
+def quantize_as_decided(ingredients: Ingredients, folder: Path, bits: int) -> None:
     for name in ("decision.json", "sensitivity.csv"):
-        shutil.copyfile(source.learned / name, folder / name)
+        shutil.copyfile(ingredients.learned / name, folder / name)
     kept = read_json(folder / "decision.json")["kept"]
-    model, how = load_checkpoint(source.checkpoint), Activations("static", bits=bits)
-    quantized = quantize_except(kept, model, how, read_ranges(source.learned))
+    model, how = load_checkpoint(ingredients.checkpoint), Activations("static", bits=bits)
+    quantized = quantize_except(kept, model, how, read_ranges(ingredients.learned))
     layers.save(quantized, folder / WEIGHTS)

@@ -15,11 +15,11 @@ from stages.measure.metrics import METRICS, REGRESSION_METRICS
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.files import sha256
 from stages.plumbing.section import Section
-from stages.sources.delimited import Dialect
-from stages.sources.holdout import tenth
-from stages.sources.labels import Classes, Scores, plain
-from stages.sources.own_rows import OwnRows, Part, Scan
-from stages.sources.table import Table
+from stages.sources.own_file.delimited import Dialect
+from stages.sources.own_file.holdout import tenth
+from stages.sources.own_file.labels import Classes, Scores, plain
+from stages.sources.own_file.rows import OwnRows, Part, Scan
+from stages.sources.own_file.table import Table
 
 
 class CsvFile(Section):

@@ -13,8 +13,8 @@ from stages.model.classifier import (
     write_onnx,
 )
 from stages.model.cpu import int8_overflows
+from stages.model.ingredients import Skipped
 from stages.model.overflow import announce
-from stages.model.source import Skipped
 from stages.model.storage import tensor_bytes
 from stages.model.tokens import Predict
 from stages.plumbing.command import UserError

@@ -5,10 +5,10 @@ from pathlib import Path
 from torch import Tensor
 
 from stages.engines.int8 import layers
-from stages.engines.int8.artifact import count_quantized
+from stages.engines.int8.engine import count_quantized
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint
-from stages.model.source import Skipped
+from stages.model.ingredients import Skipped
 from stages.model.storage import tensor_bytes
 from stages.plumbing.files import read_json
 from stages.variants.int8_fast import packing

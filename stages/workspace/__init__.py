@@ -1,0 +1,1 @@
+"""What DVC cannot see: the machine, files outside of the repository, what was left lying."""
