@@ -7,14 +7,14 @@ RUN := $(VENV)/bin/python -m
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
-	@grep -hE '^[a-z%-]+: .*##|^[a-z%-]+:  .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  make \1|/' | column -t -s '|'
+	@grep -hE '^[a-z%-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /  make \1|/' | column -t -s '|'
 	@echo "  presets: $(basename $(notdir $(wildcard presets/*.yaml)))"
 
 repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: what ships, and why
 	$(RUN) stages.commands.repro
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
-	$(RUN) pytest --durations=20
+	$(RUN) pytest --durations=20 tests/unit tests/pipeline
 
 test-fast: $(VENV)/ready-dev    ## the unit tests alone, without the slow ones
 	$(RUN) pytest tests/unit -m "not slow"

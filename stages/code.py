@@ -18,12 +18,15 @@ def code() -> None:
     """Write reports/code/<stage>.json, tasks/<task>.json and variants/<variant>.json."""
     params = load_params()
     stage_names = [path.stem for path in (ROOT / "stages").glob("*.py") if path.stem != "__init__"]
-    modules = {name: f"stages.{name}" for name in stage_names}
-    modules |= {f"variants/{name}": variants.module_of(name) for name in params.quantize}
-    modules |= {f"tasks/{name}": tasks.module_of(name, params.csv) for name in params.tasks}
+    modules = {name: [f"stages.{name}"] for name in stage_names if name != "code"}
+    modules |= {f"variants/{name}": [variants.module_of(name)] for name in params.quantize}
+    modules |= {
+        f"tasks/{name}": ["stages.tasks", tasks.module_of(name, params.csv)]
+        for name in params.tasks
+    }
     with new_folder(paths.CODE) as folder:
-        for name, module in modules.items():
-            files = {path: sha256(ROOT / path) for path in files_of([module])}
+        for name, parts in modules.items():
+            files = {path: sha256(ROOT / path) for path in files_of(parts)}
             write_json(folder / f"{name}.json", files)
     print(f"{len(modules)} stages, tasks and variants")
 

@@ -7,26 +7,27 @@ answer, re-evaluates; a change of the user's own data or model is noticed.
 
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_folder, read_json, write_json
+from stages.plumbing.files import read_json, write_json
 from stages.settings.params import load_params
 from stages.workspace.leftovers import remove_leftovers
 from stages.workspace.machine import describe
 from stages.workspace.outside_files import outside_files
 
+# What can change an INT8 answer; another of these re-evaluates.
+DECIDES_ANSWERS = ("instruction_set", "torch", "onnxruntime")
+
 
 def environment() -> None:
     """Write metrics/environment.json, metrics/arithmetic.json and metrics/outside/<task>.json."""
     params, facts = load_params(), describe()
-    outside = {}
     for task in params.tasks:
-        known = paths.OUTSIDE / f"{task}.json"
-        outside[task] = outside_files(task, params, read_json(known) if known.exists() else {})
+        target = paths.OUTSIDE / f"{task}.json"  # those of other tasks stay, as their results do
+        known = read_json(target) if target.exists() else {}
+        write_json(target, outside_files(task, params, known))
+    for task in params.tasks:
         remove_leftovers(task, params)
-    with new_folder(paths.OUTSIDE) as folder:
-        for task, files in outside.items():
-            write_json(folder / f"{task}.json", files)
     write_json(paths.ENVIRONMENT, facts)
-    write_json(paths.ARITHMETIC, {key: facts[key] for key in ("instruction_set", "torch")})
+    write_json(paths.ARITHMETIC, {key: facts[key] for key in DECIDES_ANSWERS})
     print(f"{facts['cpu']}, {facts['instruction_set']}, {facts['cores']} cores")
 
 

@@ -12,7 +12,7 @@ from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
 from stages.settings.params import load_params
-from stages.training.loop import UNFINISHED, Trained, train, with_labels
+from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
 from stages.training.model_names import resolve
 from stages.training.pretrained import load, longest_input, model_inputs
 from stages.training.token_dropout import token_dropout
@@ -23,9 +23,9 @@ def finetune(task: str, seed: str) -> None:
     definition = read_task(task)
     settings = load_params().training(task)
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
-    source = resolve(settings.checkpoint or settings.model)
+    pretrained = resolve(settings.checkpoint or settings.model)
     model, tokenizer = load(
-        source,
+        pretrained,
         definition,
         int(seed),
         fine_tuned=bool(settings.checkpoint),
@@ -40,7 +40,7 @@ def finetune(task: str, seed: str) -> None:
     recipe = Recipe(
         task=task,
         model=settings.checkpoint or settings.model,
-        weights=source.weights,
+        weights=pretrained.weights,
         seed=int(seed),
         max_length=settings.max_length,
         inputs=model_inputs(model, tokenizer.model_input_names),
@@ -51,6 +51,7 @@ def finetune(task: str, seed: str) -> None:
     }
     if settings.checkpoint:
         settings = settings.model_copy(update={"epochs": 0.0})
+    unfinished = UNFINISHED / f"{task}-{seed}"
     with token_dropout(model, tokenizer, settings.token_dropout):
         trained = train(
             model,
@@ -58,7 +59,7 @@ def finetune(task: str, seed: str) -> None:
             settings,
             int(seed),
             encoded["train"],
-            UNFINISHED / f"{task}-{seed}",
+            unfinished,
             "stages.finetune",
             f"token_dropout {settings.token_dropout}",
             encoded["validation"],
@@ -68,6 +69,7 @@ def finetune(task: str, seed: str) -> None:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         write_text(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
+    forget(unfinished)
     write_curves(paths.training(task, seed), trained, definition.metrics[0])
     write_json(
         paths.metric(task, "finetune", f"seed_{seed}"),
@@ -76,7 +78,7 @@ def finetune(task: str, seed: str) -> None:
         | {"parameters": sum(p.numel() for p in model.parameters())}
         | {"validation": trained.validation},
     )
-    report(definition, seed, source.weights, trained.validation)
+    report(definition, seed, pretrained.weights, trained.validation)
 
 
 def write_curves(folder: Path, trained: Trained, headline: str) -> None:

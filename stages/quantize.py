@@ -5,7 +5,7 @@ from stages.dataset.task import read_task
 from stages.model.ingredients import Ingredients
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import bytes_in, new_folder, partial_name
+from stages.plumbing.files import bytes_in, new_folder
 from stages.settings.params import load_params
 
 
@@ -16,7 +16,7 @@ def quantize(task: str, seed: str, variant: str) -> None:
         read_task(task),
         paths.checkpoint(task, seed),
         paths.split(task, "train"),
-        learned=partial_name(target.with_name(f"{variant}.learned")),
+        learned=paths.SCRATCH / f"{task}-{seed}-{variant}",
     )
     with new_folder(target) as folder:
         manifest = variants.build_artifact(variant, ingredients, params, folder)

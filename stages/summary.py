@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stages.measure.timing import groups
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, read_json, write_text
@@ -17,12 +18,12 @@ def summary() -> None:
     rows = [row for task in params.tasks for row in rows_of(task, params)]
     with new_file(paths.REPORTS / "summary.csv") as partial:
         pd.DataFrame(rows).to_csv(partial, index=False)
-    environment = read_json(paths.ENVIRONMENT)
+    environment, timing = read_json(paths.ENVIRONMENT), params.latency
     page = (
         f"### Summary\n\n{pipe_table([cells(row) for row in rows])}\n\n"
         "Scores on validation, means over the seeds; ms are means per call of "
-        f"{params.latency.groups[0]}, texts padded to {params.latency.padding}, in "
-        f"{params.latency.rounds} runs (fresh processes), all variants of a task interleaved. "
+        f"{groups(timing.batch_sizes, timing.threads)[0]}, texts padded to {timing.padding}, in "
+        f"{timing.rounds} runs (fresh processes), all variants of a task interleaved. "
         f"{environment['cpu']}, {environment['instruction_set']}, torch {environment['torch']}. "
         "Weights: `pretrained`; `scratch` learned from the task's training texts alone; `random` "
         "were not trained, so their time and size are real and their score means nothing.\n"
@@ -33,7 +34,7 @@ def summary() -> None:
 
 def rows_of(task: str, params: Params) -> list[dict]:
     """One row per variant but fp32, which stands beside each."""
-    group = params.latency.groups[0]
+    group = groups(params.latency.batch_sizes, params.latency.threads)[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     # Those that were skipped have no file.
     compared = {file.stem: Row.read(file) for file in files if file.exists()}

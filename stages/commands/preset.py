@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from stages.plumbing.command import UserError, nearest, run_stage
 from stages.plumbing.files import new_file
-from stages.settings.params import PARAMS_FILE, load_params
+from stages.settings.params import AUTO, PARAMS_FILE, load_params
 
 PRESETS = Path("presets")
 VARIANTS = "quantize"
@@ -42,6 +42,8 @@ def apply_preset(name: str) -> None:
     if VARIANTS in settings:
         params[VARIANTS] = settings.pop(VARIANTS)
     merge(params, settings)
+    if params["export"]["variant"] not in (AUTO, *params[VARIANTS]):  # of another preset
+        params["export"]["variant"] = AUTO
     with new_file(PARAMS_FILE) as partial:
         yaml.dump(params, partial)
         load_params(partial)

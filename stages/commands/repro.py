@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from stages.commands.preset import apply_preset
+from stages.dataset.task import base_of
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.reporting.five_lines import five_lines
 from stages.settings.params import Params, load_params
-from stages.tasks import base_of
 
 OFFLINE = "offline"
 

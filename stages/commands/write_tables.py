@@ -76,9 +76,10 @@ def made(page: Path, name: str, source: Path) -> str:
 
 
 def rows_of(metrics: Path) -> Rows:
-    """In the order of params.yaml; a variant that was skipped has no row."""
-    files = [metrics / "compare" / f"{name}.json" for name in settings_of(metrics)["quantize"]]
-    return {file.stem: Row.read(file) for file in files if file.exists()}
+    """The reference, then the others, the slowest first; one that was skipped has no row."""
+    rows = {file.stem: Row.read(file) for file in (metrics / "compare").glob("*.json")}
+    order = sorted(rows, key=lambda name: (name != REFERENCE, -rows[name].cost.p90_ms))
+    return {name: rows[name] for name in order}
 
 
 def settings_of(metrics: Path) -> Any:

@@ -39,6 +39,11 @@ class Task(BaseModel):
         return 1 if self.regression else len(self.labels)
 
 
+def base_of(name: str) -> str:
+    """`mrpc` of `mrpc__long`: the task whose data and metrics these are."""
+    return name.split("__")[0]
+
+
 def prefix_of(split: str) -> str:
     """What a metric's key begins with: nothing on validation, which decides, else the split."""
     return "" if split == "validation" else f"{split}_"

@@ -1,6 +1,7 @@
 """How fast: percentiles of timed calls, by MLPerf inference's rules for a single stream."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,6 +12,11 @@ P90_SAMPLES, P99_SAMPLES = 64, 662
 def group_name(batch_size: int, threads: int | str) -> str:
     """The key in metrics/<task>/latency/<variant>.json."""
     return f"batch{batch_size}_threads_{threads}"
+
+
+def groups(batch_sizes: Sequence[int], threads: Sequence[int | str]) -> list[str]:
+    """All that are timed; the first is the one in the headline."""
+    return [group_name(size, count) for size in batch_sizes for count in threads]
 
 
 def percentile(milliseconds: np.ndarray, q: float) -> float:

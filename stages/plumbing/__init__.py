@@ -1,1 +1,1 @@
-"""What can stop a stage but never change its result: parameters, errors, safe writing."""
+"""What can stop a stage but never change its result: arguments, errors, safe writing."""

@@ -12,9 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+PARTIAL = ".partial"
+
 
 def partial_name(target: Path) -> Path:
-    return target.with_name(f"{target.name}.partial")
+    return target.with_name(f"{target.name}{PARTIAL}")
 
 
 @contextmanager
@@ -22,7 +24,11 @@ def new_file(target: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it becomes `target` only if the block succeeds."""
     partial = partial_name(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    yield partial
+    try:
+        yield partial
+    except Exception:
+        partial.unlink(missing_ok=True)
+        raise
     os.replace(partial, target)
 
 

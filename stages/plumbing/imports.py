@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Can stop a stage (arguments, errors, safe writing), never change its result.
 NO_RESULT = ("stages/plumbing/", "stages/settings/")
+NATIVE = (".h", ".cpp")
 
 
 def files_of(modules: Iterable[str]) -> list[str]:
@@ -17,7 +18,8 @@ def files_of(modules: Iterable[str]) -> list[str]:
 
     Imports inside of functions count, those for type checkers do not. A module that is named as a
     string counts too (`runs_on="stages.engines..."`, `python -m stages...`). A folder that also
-    holds sources in another language, such as the kernel's, counts as a whole.
+    holds sources in another language, such as the kernel's, counts as a whole. So do the packages
+    around a module, unless they hold a docstring alone.
     """
     needed: set[str] = set()
     waiting = [path for name in modules for path in files_named(name)]
@@ -27,9 +29,12 @@ def files_of(modules: Iterable[str]) -> list[str]:
             continue
         needed.add(path)
         waiting += [file for name in modules_in(path) for file in files_named(name)]
-        beside = [one for one in (ROOT / path).parent.iterdir() if one.is_file()]
-        if any(one.suffix in (".h", ".cpp") for one in beside):
-            needed |= {str(one.relative_to(ROOT)) for one in beside}
+        waiting += packages_of(path)
+        beside = [one for one in (ROOT / path).parent.iterdir() if one.suffix in NATIVE]
+        needed |= {one.relative_to(ROOT).as_posix() for one in beside}
+        if beside:
+            python = (ROOT / path).parent.glob("*.py")
+            waiting += [one.relative_to(ROOT).as_posix() for one in python]
     return sorted(needed)
 
 
@@ -68,4 +73,14 @@ def files_named(module: str) -> tuple[str, ...]:
         return ()
     base = ROOT / module.replace(".", "/")
     candidates = (base.with_suffix(".py"), base / "__init__.py")
-    return tuple(str(path.relative_to(ROOT)) for path in candidates if path.exists())
+    return tuple(p.relative_to(ROOT).as_posix() for p in candidates if p.exists())
+
+
+def packages_of(path: str) -> list[str]:
+    """The `__init__.py` of each folder that the file lies in, if there is code in it."""
+    inits = [folder / "__init__.py" for folder in (ROOT / path).parents if ROOT in folder.parents]
+    return [
+        init.relative_to(ROOT).as_posix()
+        for init in inits
+        if init.exists() and len(ast.parse(init.read_text(encoding="utf-8")).body) > 1
+    ]

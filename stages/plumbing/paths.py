@@ -9,6 +9,8 @@ ENVIRONMENT = METRICS / "environment.json"
 ARITHMETIC = METRICS / "arithmetic.json"
 CODE = REPORTS / "code"
 OUTSIDE = METRICS / "outside"
+# What a variant learned from training rows, while it is built.
+SCRATCH = Path(".building")
 
 
 def split(task: str, name: str) -> Path:

@@ -7,6 +7,7 @@ import numpy as np
 from stages.dataset.task import Task
 from stages.measure import statistics
 from stages.measure.accuracy import same_answers
+from stages.measure.timing import groups
 from stages.measure.verdict import verdict
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
@@ -127,7 +128,8 @@ def cost_of(task: str, name: str, timing: Latency) -> Cost:
     size = read_json(paths.metric(task, "size", name))
     ours = read_json(paths.metric(task, "latency", name))
     fp32 = read_json(paths.metric(task, "latency", REFERENCE))
-    first, last = timing.groups[0], timing.groups[-1]
+    timed = groups(timing.batch_sizes, timing.threads)
+    first, last = timed[0], timed[-1]
     latencies = {}
     for key in ("mean", "p50", "p90"):
         latencies[f"{key}_ms"] = ours[first][f"{key}_ms"]

@@ -9,6 +9,7 @@ from stages import variants
 from stages.dataset.task import Task
 from stages.measure.selection import Choice
 from stages.measure.statistics import mean_interval
+from stages.measure.timing import groups
 from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
@@ -71,7 +72,8 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
             classes = compared.classes[compared.classes["variant"] == name]
             parts += [f"{name} per class, validation:", pipe_table(class_cells(classes))]
     parts += ["cost:", pipe_table([cost_cells(name, row) for name, row in rows.items()])]
-    first, last = timing.groups[0], timing.groups[-1]
+    timed = groups(timing.batch_sizes, timing.threads)
+    first, last = timed[0], timed[-1]
     mean = "mean over seeds of the " if several else ""
     parts.append(
         f"Always giving the same answer: {headline} {any_row.majority:.4f} on "

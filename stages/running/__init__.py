@@ -1,1 +1,1 @@
-"""Models in processes of their own, and the machine that they run on."""
+"""Models in processes of their own: timed, and as they were exported."""

@@ -72,7 +72,7 @@ def main(task: str, folder: str, count: str, batch_sizes: str, padding: str, out
         batch_sizes: with commas between; each file runs with each of them.
         out: .safetensors
     """
-    recipe = ExportManifest.model_validate(read_json(Path(folder) / MANIFEST))
+    manifest = ExportManifest.model_validate(read_json(Path(folder) / MANIFEST))
     tokenizer = load_tokenizer(Path(folder))
     rows = pd.read_parquet(paths.split(task, "validation")).head(int(count))
     definition = read_task(task)
@@ -80,7 +80,7 @@ def main(task: str, folder: str, count: str, batch_sizes: str, padding: str, out
     for file in sorted(path for path in Path(folder).iterdir() if path.suffix in LOADERS):
         predict = LOADERS[file.suffix](file)
         for size in batch_sizes.split(","):
-            sorted_batches = batches_of(tokenizer, definition, rows, recipe, int(size), padding)
+            sorted_batches = batches_of(tokenizer, definition, rows, manifest, int(size), padding)
             logits[f"{file.name}/{size}"] = predict_all(predict, sorted_batches, len(rows))
     save_file(logits, out)
 

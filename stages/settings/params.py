@@ -1,6 +1,7 @@
 """params.yaml as types. Unknown keys and wrong types are errors that name the nearest valid key.
 
-No defaults: everything that a result depends on stands in params.yaml, where DVC tracks it.
+No defaults: everything that a result depends on stands in params.yaml, where DVC tracks it. (A
+`token_dropout` that is not named is none.)
 """
 
 import re
@@ -12,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from stages import tasks, variants
 from stages.dataset.dataset import Dataset
-from stages.measure.timing import group_name
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 from stages.sources.own_file.csv_file import CsvFile
@@ -75,11 +75,6 @@ class Latency(Section):
     warmup: int = Field(ge=1)
     padding: Literal["longest", "max_length"]
 
-    @property
-    def groups(self) -> list[str]:
-        """Keys in metrics/<task>/latency/<variant>.json; the first is the headline's."""
-        return [group_name(b, t) for b in self.batch_sizes for t in self.threads]
-
 
 class Compare(Section):
     max_drop_points: float = Field(ge=0)
@@ -108,7 +103,7 @@ class Params(Section):
         Raises:
             UserError: there is no such task.
         """
-        return tasks.dataset(task, {name: file.dataset for name, file in self.csv.items()})
+        return tasks.dataset(task, self.csv)
 
     def training(self, task: str) -> TrainingSettings:
         """The training settings of one task.
@@ -180,7 +175,7 @@ def check_own_name(name: str) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", name) or "__" in name:
         raise UserError(
             f"{PARAMS_FILE}: csv.{name} is no name for a task; take small letters, digits and "
-            "single underscores (what follows '__' names another recipe of the same task)"
+            "single underscores (what follows '__' names other settings of the same task)"
         )
 
 
@@ -220,7 +215,7 @@ def fields_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[s
             continue
         if part in model.model_fields:
             annotation = model.model_fields[part].annotation
-        else:  # a key of the user's own, such as a task's recipe under finetune
+        else:  # a key of the user's own, such as a task's settings under finetune
             annotation = model.__annotations__.get("__pydantic_extra__")
         arguments = getattr(annotation, "__args__", ())
         models = [a for a in (annotation, *arguments) if is_model(a)]

@@ -10,28 +10,29 @@ A file of your own needs no code: see `csv` in params.yaml.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
 
 from stages.dataset.dataset import Dataset
+from stages.dataset.task import base_of
 from stages.plumbing.command import UserError, nearest
-
-OWN_FILES = "stages.sources.own_file.csv_file"  # what reads the entries of `csv`
 
 
 def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
-def base_of(name: str) -> str:
-    """`mrpc` of `mrpc__long`: the task whose data and metrics these are."""
-    return name.split("__")[0]
+class OwnFile(Protocol):
+    """An entry of `csv` in params.yaml."""
+
+    def dataset(self, name: str) -> Dataset: ...
 
 
-def module_of(name: str, own: Iterable[str]) -> str:
+def module_of(name: str, own: Mapping[str, OwnFile]) -> str:
     """The module that defines the task called `name`, or what stands before `__` in it.
 
     Args:
-        own: names of the user's own files (`csv` in params.yaml).
+        own: the user's own files, by name.
 
     Raises:
         UserError: it is no file in stages/tasks/ and none of `own`.
@@ -39,20 +40,17 @@ def module_of(name: str, own: Iterable[str]) -> str:
     base, known = base_of(name), [*names(), *own]
     if base not in known:
         raise UserError(f"unknown task '{name}'; {nearest(base, known)}")
-    return f"{__name__}.{base}" if base in names() else OWN_FILES
+    return f"{__name__}.{base}" if base in names() else type(own[base]).__module__
 
 
-def dataset(name: str, own: Mapping[str, Callable[[str], Dataset]]) -> Dataset:
+def dataset(name: str, own: Mapping[str, OwnFile]) -> Dataset:
     """Where the rows of the task called `name` come from.
-
-    Args:
-        own: the user's own files: name -> data set under another name.
 
     Raises:
         UserError: there is no such task.
     """
-    module = module_of(name, own)
-    if module == OWN_FILES:
-        return own[base_of(name)](name)
+    module, base = module_of(name, own), base_of(name)
+    if base in own:
+        return own[base].dataset(name)
     defined: Dataset = importlib.import_module(module).DATASET
     return defined

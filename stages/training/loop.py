@@ -123,8 +123,12 @@ def train(
         output = trainer.predict(validation)
         # Grouped by length, the Trainer predicts in an order of its own: only its labels match.
         result = score(output.label_ids, output.predictions)
-    shutil.rmtree(unfinished, ignore_errors=True)
     return Trained(history, result, trainer.args.device.type)
+
+
+def forget(unfinished: Path) -> None:
+    """Remove the checkpoints of a training whose result is safe; before, a kill would lose it."""
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def training_arguments(schedule: Schedule, seed: int, folder: Path, evaluates: bool) -> Any:

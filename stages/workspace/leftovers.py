@@ -1,39 +1,56 @@
 """Outputs that no stage makes any more: of a variant or seed that was taken out of params.yaml.
 
 DVC forgets such files and leaves them lying, in folders on which later stages depend: no other
-clone would have the same folder. Whatever params.yaml lists is never touched; DVC's cache keeps
-the rest.
+clone would have the same folder. Only what a stage of this project wrote is removed, by its name
+and manifest, and nothing that params.yaml lists; DVC's cache keeps what was committed to it.
 """
 
+import re
 import shutil
 from pathlib import Path
 
+from stages.model.artifact import MANIFEST, RECIPE
 from stages.plumbing import paths
+from stages.plumbing.files import PARTIAL
 from stages.settings.params import Params
+
+TRAINED = "finetuned"
 
 
 def leftovers(task: str, params: Params) -> list[Path]:
     """Files and folders of a listed task that belong to no listed seed or variant."""
-    seeds = [f"seed_{seed}" for seed in params.finetune.seeds]
-    variants = list(params.quantize)
+    seeds, variants = [f"seed_{seed}" for seed in params.finetune.seeds], list(params.quantize)
     models, metrics, reports = (
         root / task for root in (paths.MODELS, paths.METRICS, paths.REPORTS)
     )
-    by_seed = [models, metrics / "accuracy", reports / "predictions", reports / "training"]
-    left = [path for folder in by_seed for path in unlisted(folder, seeds)]
-    left += unlisted(metrics / "finetune", seeds)
-    for seed in seeds:
-        left += unlisted(models / seed, ["finetuned", *variants])
-        for folder in (metrics / "accuracy", reports / "predictions"):
-            left += unlisted(folder / seed, variants)
-    return left
+    left = []
+    for folder in seed_folders(models):
+        listed = [TRAINED, *variants] if folder.name in seeds else []
+        left += [path for path in folder.iterdir() if is_ours(path) and path.name not in listed]
+    for root, ending in ((metrics / "accuracy", "json"), (reports / "predictions", "csv")):
+        for folder in seed_folders(root):
+            listed = variants if folder.name in seeds else []
+            left += [path for path in folder.glob(f"*.{ending}") if path.stem not in listed]
+    left += [path for path in metrics.glob("finetune/seed_*.json") if path.stem not in seeds]
+    left += [path for path in seed_folders(reports / "training") if path.name not in seeds]
+    return sorted(path for path in left if not holds_a_model(path, params))
 
 
-def unlisted(folder: Path, names: list[str]) -> list[Path]:
-    """What lies in `folder` under another name; DVC's .gitignore files are no outputs."""
-    if not folder.is_dir():
-        return []
-    return [p for p in sorted(folder.iterdir()) if p.stem not in names and p.name != ".gitignore"]
+def seed_folders(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("seed_*") if re.fullmatch(r"seed_\d+", path.name)]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a stage made this folder of a model, and is not just about to."""
+    made = (path / MANIFEST).exists() or (path.name == TRAINED and (path / RECIPE).exists())
+    return made and path.suffix != PARTIAL
+
+
+def holds_a_model(path: Path, params: Params) -> bool:
+    """Whether a training starts from something in there."""
+    trainings = [params.training(task) for task in params.tasks]
+    named = [Path(each.checkpoint or each.model).resolve() for each in trainings]
+    return any(path.resolve() in (model, *model.parents) for model in named)
 
 
 def remove_leftovers(task: str, params: Params) -> None:
@@ -43,3 +60,5 @@ def remove_leftovers(task: str, params: Params) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+        if {other.name for other in path.parent.iterdir()} <= {".gitignore"}:  # which is DVC's
+            shutil.rmtree(path.parent)

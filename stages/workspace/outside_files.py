@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from stages.dataset.task import base_of
 from stages.model.artifact import checksums
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.settings.params import Params
-from stages.tasks import base_of
 
 
 def outside_files(task: str, params: Params, known: dict[str, Any]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ class TestWhatIsHeldOut:
 
 ROOT = Path(__file__).parents[2]
 CSV = {"train": "own.csv", "text": "review", "label": "stars", "metric": "weighted_f1"}
-RECIPE = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["mrpc"]
+TRAINING = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["mrpc"]
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def set_params(folder: Path, changes: dict) -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
-    merge(values, {"tasks": ["own"], "csv": {"own": dict(CSV)}, "finetune": {"own": RECIPE}})
+    merge(values, {"tasks": ["own"], "csv": {"own": dict(CSV)}, "finetune": {"own": TRAINING}})
     merge(values, changes)
     (folder / "params.yaml").write_text(yaml.safe_dump(values))
 
@@ -87,7 +87,7 @@ def test_the_stage_writes_what_the_file_says(
 
 def test_a_second_recipe_reads_the_same_file(project: Path) -> None:
     written(project / "own.csv", WHOLE)
-    set_params(project, {"tasks": ["own", "own__long"], "finetune": {"own__long": RECIPE}})
+    set_params(project, {"tasks": ["own", "own__long"], "finetune": {"own__long": TRAINING}})
     for name in load_params().tasks:
         download_glue(name)
     assert read_json(Path("data/own__long/task.json"))["name"] == "own__long"

@@ -42,7 +42,7 @@ def test_a_stage_that_calls_variants_depends_on_their_code() -> None:
 
 def test_fetching_depends_on_the_tasks_own_code_alone() -> None:
     assert f"{CODE}/tasks/${{item.task}}.json" in STAGES["download_glue"]["deps"]
-    mrpc = files_of([tasks.module_of("mrpc", [])])
+    mrpc = files_of([tasks.module_of("mrpc", {})])
     assert {"stages/tasks/mrpc.py", "stages/sources/glue_tsv.py"} <= set(mrpc)
     assert not {"stages/tasks/imdb.py", "stages/sources/own_file/csv_file.py"} & set(mrpc)
 

@@ -13,7 +13,7 @@ from stages.model.cpu import instruction_set
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
 from tests.own_file import WHOLE, written
-from tests.unit.test_csv_stage import RECIPE, ROOT, project, set_params
+from tests.unit.test_csv_stage import ROOT, TRAINING, project, set_params
 
 __all__ = ["project"]  # a fixture
 OUTSIDE = Path("metrics/outside/own.json")
@@ -43,7 +43,7 @@ def test_the_stage_describes_the_machine_and_again_in_the_same_bytes(files: Path
     assert outputs[0] == outputs[1]
     facts = read_json(Path("metrics/environment.json"))
     assert facts["instruction_set"] == instruction_set()
-    arithmetic = {key: facts[key] for key in ("instruction_set", "torch")}
+    arithmetic = {key: facts[key] for key in ("instruction_set", "torch", "onnxruntime")}
     assert read_json(Path("metrics/arithmetic.json")) == arithmetic
 
 
@@ -116,8 +116,8 @@ LISTED = [
     "reports/own/training/seed_2/loss.csv",
 ]
 GONE = [
-    "models/own/seed_3/finetuned/model.safetensors",
-    "models/own/seed_1/int8_static/model.safetensors",
+    "models/own/seed_3/finetuned/recipe.json",
+    "models/own/seed_1/int8_static/manifest.json",
     "metrics/own/finetune/seed_3.json",
     "metrics/own/accuracy/seed_3/fp32.json",
     "metrics/own/accuracy/seed_2/int8_static.json",
@@ -133,6 +133,16 @@ NOBODYS_OUTPUT = [
     "exports/own/model.onnx",
     "data/own/train.parquet",
     "notes.md",
+    # Of a stage that is just writing.
+    "models/own/seed_1/int8_static.partial/manifest.json",
+    "reports/own/predictions/seed_1/int8_static.csv.partial",
+    "metrics/own/accuracy/seed_1/int8_static.json.partial",
+    ".building/own-1-int8_static/model.safetensors",
+    # The user's own.
+    "models/own/mine/model.safetensors",
+    "models/own/seed_old/model.safetensors",
+    "models/own/seed_1/notes/manifest.txt",
+    "reports/own/predictions/seed_1/notes.md",
 ]
 OTHER_TASKS = [
     "models/mrpc/seed_3/int8_static/model.safetensors",
@@ -159,7 +169,8 @@ def test_what_params_no_longer_lists_is_removed_and_said(
     assert not [name for name in GONE if Path(name).exists()]
     assert not Path("models/own/seed_3").exists()
     said = capsys.readouterr().out.splitlines()
-    assert "models/own/seed_3 belongs to nothing that params.yaml lists: removed" in said
+    line = "models/own/seed_3/finetuned belongs to nothing that params.yaml lists: removed"
+    assert line in said
     assert len([line for line in said if line.endswith(": removed")]) == len(GONE)
 
 
@@ -169,6 +180,24 @@ def test_all_else_is_never_touched(full_of_outputs: Path) -> None:
         assert Path(name).read_text() == name
 
 
+def test_a_model_that_a_training_starts_from_is_never_removed(full_of_outputs: Path) -> None:
+    mine = "models/own/seed_3/finetuned"
+    set_params(full_of_outputs, SETTINGS | {"finetune": {"own": {"model": mine}, "seeds": [1]}})
+    environment()
+    assert Path(mine, "recipe.json").exists()
+
+
+def test_a_task_taken_out_of_the_list_keeps_what_was_known_of_its_files(files: Path) -> None:
+    environment()
+    known = OUTSIDE.read_bytes()
+    set_params(files, SETTINGS | {"tasks": ["mrpc"]})
+    shutil.rmtree(files / "one")
+    environment()
+    set_params(files, SETTINGS)
+    environment()
+    assert OUTSIDE.read_bytes() == known
+
+
 def test_where_nothing_was_built_yet_nothing_is_removed(
     files: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -176,10 +205,10 @@ def test_where_nothing_was_built_yet_nothing_is_removed(
     assert ": removed" not in capsys.readouterr().out
 
 
-def test_an_unlisted_second_recipe_of_a_listed_task_stays(full_of_outputs: Path) -> None:
+def test_unlisted_second_settings_of_a_listed_task_stays(full_of_outputs: Path) -> None:
     set_params(
         full_of_outputs,
-        {**SETTINGS, "tasks": ["own__long"], "finetune": {"own__long": RECIPE, "seeds": [3]}},
+        {**SETTINGS, "tasks": ["own__long"], "finetune": {"own__long": TRAINING, "seeds": [3]}},
     )
     environment()
     assert Path("metrics/own__long/accuracy/seed_3/fp32.json").exists()

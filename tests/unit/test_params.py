@@ -118,7 +118,7 @@ def test_a_preset_changes_what_it_names_and_null_takes_a_key_out(
     assert values == expected
 
 
-def test_a_task_without_recipe_is_told_what_to_add(tmp_path: Path) -> None:
+def test_a_task_without_training_settings_is_told_what_to_add(tmp_path: Path) -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     del values["finetune"]["mrpc"]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))

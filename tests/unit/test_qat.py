@@ -13,6 +13,7 @@ from stages.engines.int8.layers import layers
 from stages.engines.int8.quantizers import Activations, Range, quantize_weight
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint, predictor
+from stages.training.loop import UNFINISHED
 from stages.variants import Ingredients
 from stages.variants.int8_qat.fake_quant import (
     FakeQuantEmbedding,
@@ -191,4 +192,11 @@ def test_the_same_seed_trains_the_same_weights(
     weights = load_file(again.learned / WEIGHTS)
     assert weights.keys() == trained.keys()
     assert all(torch.equal(weights[name], trained[name]) for name in trained)
-    assert not list(tmp_path.glob(".training/*"))
+
+
+def test_checkpoints_are_kept_until_the_artifact_is_built(
+    bits: int, ingredients: Ingredients, artifact: Path, tmp_path: Path
+) -> None:
+    calibrate("int8_qat", ingredients, tmp_path / "learned", bits=bits, **SETTINGS)
+    assert list((tmp_path / UNFINISHED).iterdir())
+    assert not list((artifact.parent / UNFINISHED).iterdir())

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from stages.model.tokens import encode
-from stages.plumbing import imports as source_code
+from stages.plumbing import imports
 from stages.tasks.mrpc import DATASET
 from stages.training import quick_dropout as quick
 from stages.training.first_token import first_token_only
-from stages.training.loop import Example, Trained, train, with_labels
+from stages.training.loop import Example, Trained, forget, train, with_labels
 from stages.training.model_names import resolve
 from stages.training.pretrained import load, model_inputs
 from stages.training.quick_dropout import quick_dropout
@@ -71,6 +71,10 @@ class Fresh:
         return dict(self.model.state_dict())
 
 
+def losses(trained: Trained) -> list[float]:
+    return [entry["loss"] for entry in trained.history if "loss" in entry]
+
+
 def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one | other)
 
@@ -85,7 +89,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
     runs = []
     for seed in (1, 1, 2):
         runs.append(Fresh(folders[family]))
-        runs[-1].train(tmp_path / "unfinished", seed)
+        runs[-1].train(tmp_path / f"unfinished{len(runs)}", seed)
     one, again, other = (run.weights() for run in runs)
     assert same(one, again)
     assert not same(one, other)
@@ -105,6 +109,19 @@ def test_an_interrupted_training_continues_to_the_same_weights(
     assert "continuing from step 4" in capsys.readouterr().out
     assert same(undisturbed.weights(), resumed.weights())
     assert result.validation == expected.validation
+
+
+def test_a_whole_training_whose_result_was_not_stored_is_not_done_again(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A kill between training and storing costs no training; what is stored is forgotten."""
+    first, second = Fresh(folders["bert"]), Fresh(folders["bert"])
+    before = first.train(tmp_path / "unfinished")
+    after = second.train(tmp_path / "unfinished")
+    assert "continuing from step 8" in capsys.readouterr().out
+    assert same(first.weights(), second.weights())
+    assert losses(before) == losses(after)
+    forget(tmp_path / "unfinished")
     assert not list(tmp_path.iterdir())
 
 
@@ -144,8 +161,8 @@ def test_an_unfinished_training_goes_on_only_with_the_code_that_began_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     shutil.copytree(unfinished, tmp_path / "unfinished")
-    shutil.copytree(source_code.ROOT / "stages", tmp_path / "stages")
-    monkeypatch.setattr(source_code, "ROOT", tmp_path)
+    shutil.copytree(imports.ROOT / "stages", tmp_path / "stages")
+    monkeypatch.setattr(imports, "ROOT", tmp_path)
     if edited:
         with (tmp_path / "stages" / edited).open("a") as file:
             file.write("# another line\n")

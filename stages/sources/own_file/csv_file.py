@@ -1,6 +1,6 @@
 """The user's own CSV, TSV or Parquet files as a task.
 
-Files are read twice or more rather than kept in memory, see `own_rows`.
+Files are read twice or more rather than kept in memory, see rows.py.
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, ValidationInfo, field_validator
 
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions, Split
-from stages.dataset.task import Task
+from stages.dataset.task import Task, base_of
 from stages.measure.metrics import METRICS, REGRESSION_METRICS
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.files import sha256
@@ -114,7 +114,7 @@ class CsvFile(Section):
 
     def files(self, name: str) -> dict[str, OwnRows]:
         """Role -> rows, train first."""
-        section = f"csv.{name.split('__')[0]}"
+        section = f"csv.{base_of(name)}"
         dialect = Dialect(self.encoding, self.delimiter, self.quote, section)
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         texts = [self.text, self.text_pair] if self.text_pair else [self.text]

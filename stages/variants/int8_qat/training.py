@@ -13,7 +13,7 @@ from stages.model.artifact import WEIGHTS, read_recipe
 from stages.model.classifier import load_checkpoint, predictor, without_weights
 from stages.model.ingredients import Ingredients
 from stages.model.tokens import encode, load_tokenizer, predict_all
-from stages.training.loop import UNFINISHED, Schedule, train, with_labels
+from stages.training.loop import UNFINISHED, Schedule, forget, train, with_labels
 from stages.variants.int8_qat.fake_quant import convert, prepare
 
 
@@ -26,10 +26,8 @@ def train_with_rounding(
 ) -> None:
     """Write the trained weights and, among them, the range of each layer's input."""
     recipe, rows = read_recipe(ingredients.checkpoint), pd.read_parquet(ingredients.train)
-    tokenizer, model = (
-        load_tokenizer(ingredients.checkpoint),
-        load_checkpoint(ingredients.checkpoint),
-    )
+    tokenizer = load_tokenizer(ingredients.checkpoint)
+    model = load_checkpoint(ingredients.checkpoint)
     examples = with_labels(encode(tokenizer, ingredients.task, rows, recipe), rows)
     if target == "fp32_logits":
         padded_batches = padded(ingredients.task, ingredients.checkpoint, rows)
@@ -43,8 +41,7 @@ def train_with_rounding(
             if isinstance(child, nn.Dropout):
                 child.p = 0.0  # the logits to learn were computed without
     prepare(model, bits, decay)
-    unfinished = UNFINISHED / f"{ingredients.task.name}-{recipe.seed}-{Path(__file__).parent.name}"
-    settings = f"{bits} {decay} {target}"
+    unfinished, settings = unfinished_of(ingredients), f"{bits} {decay} {target}"
     train(model, tokenizer, schedule, recipe.seed, examples, unfinished, __name__, settings)
     save_file(model.state_dict(), ingredients.learned / WEIGHTS)
 
@@ -52,3 +49,9 @@ def train_with_rounding(
 def quantize_as_trained(ingredients: Ingredients, folder: Path, bits: int) -> None:
     state = load_file(ingredients.learned / WEIGHTS)
     layers.save(convert(without_weights(folder), state, bits), folder / WEIGHTS)
+    forget(unfinished_of(ingredients))
+
+
+def unfinished_of(ingredients: Ingredients) -> Path:
+    seed = read_recipe(ingredients.checkpoint).seed
+    return UNFINISHED / f"{ingredients.task.name}-{seed}-{Path(__file__).parent.name}"
