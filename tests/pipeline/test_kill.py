@@ -116,6 +116,14 @@ def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> No
     assert "continuing" not in repo.run(*command)
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Also one that nobody has collected yet: in a container the first process may take its time."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None:
     command = ("python", "-m", "stages.latency", "mrpc")
     before = repo.contents("metrics/mrpc/latency")
@@ -131,7 +139,8 @@ def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None
     orphans = children()
     process.kill()  # only the stage: its timed processes must notice by themselves
     process.wait()
-    assert psutil.wait_procs(orphans, timeout=30)[1] == []
+    left = psutil.wait_procs(orphans, timeout=30)[1]
+    assert [orphan for orphan in left if not has_ended(orphan)] == []
     assert repo.contents("metrics/mrpc/latency") == before
     repo.run(*command)
     assert repo.contents("metrics/mrpc/latency").keys() == before.keys()

@@ -24,6 +24,8 @@ from tests.families import FAMILIES, LONGEST
 TASK = DATASET.task
 QUANTIZED = ["int8_dynamic", "int8_per_token", "int8_embeddings", "int8_static"]
 FAMILY = pytest.mark.parametrize("family", FAMILIES)
+FIRST, *OTHERS = FAMILIES
+SLOW = [pytest.param(family, marks=pytest.mark.slow) for family in OTHERS]
 ROWS = training_rows(24)
 
 
@@ -148,7 +150,7 @@ def test_every_int8_form_is_near_fp32_and_traces(
     assert furthest(traced, predict, batches) < 1e-5
 
 
-@FAMILY
+@pytest.mark.parametrize("family", [FIRST, *SLOW])
 def test_exported_fp32_gives_the_same_logits(family: str, sources: Any, tmp_path: Path) -> None:
     ingredients = sources(family)
     batches, reference = (

@@ -295,6 +295,7 @@ def test_the_session_has_torchs_threads(build: Build) -> None:
         torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 def test_a_model_without_token_types_gives_the_same_bytes_twice(
     ingredients: variants.Ingredients, tiny_bert: Path, tmp_path: Path
 ) -> None:
