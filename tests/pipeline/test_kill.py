@@ -117,7 +117,7 @@ def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> No
 
 
 def has_ended(process: psutil.Process) -> bool:
-    """Also one that nobody has collected yet: in a container the first process may take its time."""
+    """Also one that nobody has collected yet: in a container the first process takes its time."""
     try:
         return process.status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
