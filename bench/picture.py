@@ -62,8 +62,9 @@ def draw(results: dict[str, Any], target: Path) -> None:
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
     figure.suptitle(
-        "Blue: ours. Grey: others, orange the fastest of their int8, all fed alike but the "
-        f"tutorial's.\n{results['environment']['cpu']}; {results['instruction_set']}",
+        "Blue: ours. Grey: others, orange the fastest of their int8, all on the same batches "
+        "but the tutorial's.\nPeers fed as their experts would come nearer: see results.md. "
+        f"{results['environment']['cpu']}; {results['instruction_set']}",
         fontsize=9,
         y=0.02,
         va="bottom",
