@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -118,8 +119,10 @@ def test_a_file_of_ones_own_has_a_report_per_class(several: Repo) -> None:
     assert mine["class"].tolist() == list(TOPICS)
     assert mine["support"].sum() == 16
     page = (several.folder / "reports/topics__distilbert/compare.md").read_text()
-    shipped = several.metric("topics__distilbert/export.json")["variant"]
-    for name in ("fp32", shipped):
+    # What `auto` would ship hangs on the timing; export.variant names another here.
+    chosen = re.search(r"`export.variant: auto` ships (\w+):", page)
+    assert chosen
+    for name in ("fp32", chosen[1]):
         assert f"\n{name} per class, validation:\n" in page
 
 
