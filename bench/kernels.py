@@ -63,10 +63,10 @@ def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-de
     """
     import torch
 
-    from stages.variants.int8_fast import packing
+    from stages.engines.safe_l import rounding
 
     linear = importlib.import_module("stages.variants.int8_fast.linear").FastLinear
-    levels = packing.LANE_LIMIT // (2 * products)
+    levels = rounding.LANE_LIMIT // (2 * products)
     weight = plain.weight.detach()
     scale = weight.abs().amax(dim=1) / levels
     q = torch.round(weight / scale[:, None]).clamp(-levels, levels).to(torch.int8)

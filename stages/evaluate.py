@@ -27,7 +27,8 @@ def evaluate(task: str, seed: str, variant: str) -> None:
         print(f"{variant}: SKIPPED, {manifest.skipped}")
         return
     tokenizer = load_tokenizer(artifact)
-    predict = variants.get(variant).engine.load(artifact)
+    counted: dict[str, int] = {}
+    predict = variants.get(variant).load_counting(artifact, counted)
     metrics: dict[str, object] = {}
     predictions = []
     for split in definition.scored:
@@ -48,7 +49,9 @@ def evaluate(task: str, seed: str, variant: str) -> None:
     with new_file(paths.predictions(task, seed, variant)) as partial:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
     metrics |= {"weights": recipe.weights, "kernel": variants.get(variant).kernel()}
-    metrics |= read_json(paths.ARITHMETIC)
+    metrics |= read_json(paths.ARITHMETIC) | counted
+    for what, number in counted.items():
+        print(f"{variant}: {what} {number}")
     write_json(paths.accuracy(task, seed, variant), metrics)
 
 

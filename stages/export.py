@@ -35,8 +35,9 @@ from stages.reporting.row import Row
 from stages.running.exported_process import ExportManifest
 from stages.settings.params import AUTO, load_params
 
-# TorchScript runs the variant's own kernels, so its logits must be the variant's.
-MAX_TORCHSCRIPT_DIFFERENCE = 1e-4
+# TorchScript runs the variant's own kernels, so its logits must be the variant's; a runtime that
+# ships with its weights is the variant itself.
+MAX_DIFFERENCE = {".pt": 1e-4, ".safetensors": 0.0}
 # ONNX computes elsewhere, so its answers must be: on this share of the validation rows, or on as
 # many as the variant itself keeps (less a point) between a padded batch and each row alone. Dynamic
 # INT8 amplifies any change: one activation rounded the other way moves all that follow.
@@ -157,7 +158,7 @@ def check_parity(
         logits = {size: shipped[f"{file}/{size}"] for size in sizes}
         difference = max(float(np.abs(logits[size] - expected[size]).max()) for size in sizes)
         agreement = min(agreement_pct(logits[size], expected[size], labels) for size in sizes)
-        limit = MAX_TORCHSCRIPT_DIFFERENCE if file.endswith(".pt") else np.inf
+        limit = MAX_DIFFERENCE.get(Path(file).suffix, np.inf)
         if agreement < min(MIN_AGREEMENT_PCT, own - ALLOWANCE_POINTS) or difference > limit:
             raise UserError(
                 f"{file} is not {manifest.variant}: same answer on {agreement:.2f} % of the "

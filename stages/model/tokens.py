@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from stages.dataset.task import Task
+from stages.plumbing.command import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +72,24 @@ def batches(
     for start in range(0, len(order), batch_size):
         positions = order[start : start + batch_size]
         yield positions, pad(tokenizer, [tokens[i] for i in positions], padding, max_length)
+
+
+def unpadded(batch: Batch, variant: str) -> tuple[np.ndarray, Batch]:
+    """Texts one behind the other: where each begins, and the end, int64 (texts + 1,); their arrays.
+
+    Args:
+        variant: that reads so, for the message.
+
+    Raises:
+        UserError: no text, an empty one, or one that is padded on its left.
+    """
+    mask = batch["attention_mask"] != 0
+    if mask.size == 0:
+        raise UserError(f"a batch of shape {mask.shape} holds no token; leave it out")
+    if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
+        raise UserError(f"a text is padded on its left or empty; {variant} reads from the left")
+    starts = np.concatenate([[0], mask.sum(1).cumsum()])
+    return starts, {name: array[mask] for name, array in batch.items()}
 
 
 def batches_of(

@@ -1,5 +1,6 @@
 """The README.md of an export: what it is, how good, how fast, how to load it."""
 
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from stages.model.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.reporting.row import Row
-from stages.running.exported_process import LOADER
+from stages.running.exported_process import LOADER, RUNTIME
 from stages.settings.params import load_params
 
 
@@ -89,10 +90,11 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
             recipe,
             texts,
             [facts["file"] for facts in metrics["files"].values()],
-            [LOADER] if (folder / LOADER).exists() else [],
+            [loader for loader in (LOADER, RUNTIME) if (folder / loader).exists()],
         ),
         "```",
         "",
+        *how_to_build(folder),
         "## Data and licence",
         "",
         f"{task.name}: {data['splits']['train']['rows']} training rows, from a {data['source']}. "
@@ -103,8 +105,31 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
     return "\n".join(lines)
 
 
+def how_to_build(folder: Path) -> list[str]:
+    """Of a runtime that ships, what to do where its library does not fit the machine."""
+    if not (folder / RUNTIME).exists():
+        return []
+    classify = runpy.run_path(str(folder / RUNTIME))
+    return [
+        "From C: five functions, `classify.h`. Where the library does not fit the machine, its "
+        "sources, which lie beside it, make it anew:",
+        "",
+        "```bash",
+        classify["COMPILE"],
+        "```",
+        "",
+    ]
+
+
 def how_to_load(recipe: Recipe, texts: str, files: list[str], loaders: list[str]) -> list[str]:
-    """Python that runs the TorchScript file, or the ONNX file where there is no other."""
+    """Python that runs the export: its runtime, or TorchScript, or ONNX where there is no other."""
+    if RUNTIME in loaders:
+        return [
+            "from classify import Classifier  # numpy and tokenizers, no torch",
+            "",
+            'classifier = Classifier(".", threads=1)',
+            f"label, probability = classifier([({texts})])[0]",
+        ]
     torchscript = "model.pt" in files
     kind = "pt" if torchscript else "np"
     order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)

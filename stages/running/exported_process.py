@@ -12,12 +12,12 @@ from safetensors.numpy import save_file
 
 from stages.dataset.task import read_task
 from stages.model.artifact import MANIFEST
-from stages.model.tokens import Batch, Predict, batches_of, load_tokenizer, predict_all
+from stages.model.tokens import Batch, Predict, batches_of, load_tokenizer, predict_all, unpadded
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 
-# An export whose operators torch does not have brings this along.
-LOADER = "load_kernel.py"
+# What an export brings along whose operators torch does not have; that of one with its own runtime.
+LOADER, RUNTIME = "load_kernel.py", "classify.py"
 
 
 def torchscript(file: Path) -> Predict:
@@ -41,6 +41,19 @@ def onnx(file: Path) -> Predict:
     return session_predictor(session(file))
 
 
+def runtime(file: Path) -> Predict:
+    """Weights of the runtime that lies beside them."""
+    classify = runpy.run_path(str(file.with_name(RUNTIME)))
+    model = classify["Model"](file.with_name(classify["LIBRARY"]), file)
+
+    def predict(batch: Batch) -> np.ndarray:
+        starts, flat = unpadded(batch, file.name)
+        logits: np.ndarray = model.logits(flat["input_ids"], starts, flat.get("token_type_ids"))
+        return logits
+
+    return predict
+
+
 class ExportManifest(BaseModel):
     """`manifest.json` of an export.
 
@@ -61,7 +74,7 @@ class ExportManifest(BaseModel):
 
 
 # How a file that ships is run without any code of its variant.
-LOADERS = {".pt": torchscript, ".onnx": onnx}
+LOADERS = {".pt": torchscript, ".onnx": onnx, ".safetensors": runtime}
 
 
 def main(task: str, folder: str, count: str, batch_sizes: str, padding: str, out: str) -> None:

@@ -55,6 +55,13 @@ class Engine(Protocol):
         """Write what can ship without this project; returns the names of the model files."""
 
 
+class CountingEngine(Engine, Protocol):
+    """One that can count while it predicts."""
+
+    def load_counting(self, artifact: Path, counted: dict[str, int]) -> "Predict":
+        """`load`, slower; what is worth a line in the metrics is added up in `counted`."""
+
+
 def learn_nothing(ingredients: Ingredients, params: Any) -> None:
     """Most variants need no training rows."""
 
@@ -76,6 +83,7 @@ class Variant(Generic[Params]):
         calibrate: writes into `ingredients.learned` what the variant learns from training rows
             before it is built: ranges, sensitivities, trained weights. Most learn nothing.
         kernel: what multiplies on this machine, where that depends on it.
+        counts: its engine is a `CountingEngine`.
     """
 
     params: type[Params]
@@ -83,10 +91,17 @@ class Variant(Generic[Params]):
     runs_on: str
     calibrate: Callable[[Ingredients, Params], None] = learn_nothing
     kernel: Callable[[], str] = library
+    counts: bool = False
 
     @cached_property
     def engine(self) -> Engine:
         return cast(Engine, importlib.import_module(self.runs_on))
+
+    def load_counting(self, artifact: Path, counted: dict[str, int]) -> "Predict":
+        """To predict, and to count where the engine can; `counted` stays empty where it cannot."""
+        if self.counts:
+            return cast(CountingEngine, self.engine).load_counting(artifact, counted)
+        return self.engine.load(artifact)
 
 
 def names() -> list[str]:

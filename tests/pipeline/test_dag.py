@@ -160,7 +160,7 @@ def test_adding_a_seed_trains_only_that_seed_and_times_nothing(repo: Repo) -> No
 def test_an_edited_kernel_header_builds_its_own_variant_anew_and_no_other(repo: Repo) -> None:
     repo.set_params({"quantize": {"int8_fast": {}}, "finetune": {"seeds": [42]}})
     repo.repro("quantize", "evaluate")
-    with (repo.folder / "stages/variants/int8_fast/kernel/tiles.h").open("a") as file:
+    with (repo.folder / "stages/variants/int8_fast/kernel/int8_linear.h").open("a") as file:
         file.write("// an edit that changes no result\n")
     changed = {stage for stage in repo.would_run() if stage.startswith(("quantize", "evaluate"))}
     assert changed == {"quantize@mrpc-42-int8_fast", "evaluate@mrpc-42-int8_fast"}

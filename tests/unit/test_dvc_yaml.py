@@ -36,6 +36,7 @@ def test_a_stage_that_calls_variants_depends_on_their_code() -> None:
         for stage in STAGES
         if ".engine." in (text := (ROOT / f"stages/{stage}.py").read_text())
         or "build_artifact" in text
+        or ".load_counting(" in text
     }
     assert callers | {"latency"} == {*OF_ONE, *OF_ALL}  # latency calls it in timed processes
 
@@ -50,11 +51,11 @@ def test_fetching_depends_on_the_tasks_own_code_alone() -> None:
 @pytest.mark.parametrize(
     ("variant", "file", "is_part"),
     [
-        ("int8_fast", f"{KERNEL}/tiles.h", True),
+        ("int8_fast", f"{KERNEL}/int8_linear.h", True),
         ("int8_fast", f"{KERNEL}/load_kernel.py", True),
         ("int8_fast", "stages/engines/int8/layers.py", True),
         ("int8_fast", "stages/engines/torch_dynamic/layers.py", False),
-        ("int8_dynamic", f"{KERNEL}/tiles.h", False),
+        ("int8_dynamic", f"{KERNEL}/int8_linear.h", False),
         ("int8_dynamic", "stages/engines/torch_dynamic/layers.py", True),
         ("int8_dynamic", "stages/engines/int8/layers.py", False),
         ("int8_onnx", "stages/engines/onnx/session.py", True),
@@ -97,7 +98,7 @@ def code_of(project: Path) -> dict[str, dict]:
 @pytest.mark.parametrize(
     ("file", "touched"),
     [
-        (f"{KERNEL}/tiles.h", {"variants/int8_fast.json"}),
+        (f"{KERNEL}/int8_linear.h", {"variants/int8_fast.json"}),
         ("stages/engines/onnx/building.py", {"variants/int8_onnx.json"}),
         ("stages/training/quick_dropout.py", {"finetune.json"}),
         ("stages/reporting/model_card.py", {"export.json"}),

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.engines.safe_l.rounding import PRODUCTS, quantize_for
 from stages.variants.int8_fast.linear import (
     AFTER,
     Activation,
@@ -14,7 +15,6 @@ from stages.variants.int8_fast.linear import (
     PlainLinear,
     library_linear,
 )
-from stages.variants.int8_fast.packing import PRODUCTS, quantize_for
 
 TINY = torch.finfo(torch.float32).tiny
 ACTIVATIONS = tuple(AFTER)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from stages.engines import safe_l
 from stages.variants.int8_fast.kernel import dispatch
 
 DRIVER = Path(__file__).parents[1] / "native" / "int8_linear.cpp"
@@ -27,7 +28,15 @@ pytestmark = pytest.mark.skipif(
 
 
 def compiled(target: Path, flags: list[str]) -> Path:
-    command = ["g++", "-std=c++17", "-Wall", *flags, f"-I{dispatch.SOURCE.parent}", str(DRIVER)]
+    command = [
+        "g++",
+        "-std=c++17",
+        "-Wall",
+        *flags,
+        f"-I{dispatch.SOURCE.parent}",
+        f"-I{safe_l.__path__[0]}",
+        str(DRIVER),
+    ]
     done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True)
     if done.returncode and "cannot find" in done.stderr and "san" in done.stderr:
         pytest.skip("this g++ comes without sanitizers")

@@ -7,16 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from stages.engines.safe_l.rounding import LANE_LIMIT, PER_TOKEN, PRODUCTS, padded, quantize_for
 from stages.variants.int8_fast import packing
-from stages.variants.int8_fast.packing import (
-    LANE_LIMIT,
-    PER_TOKEN,
-    PRODUCTS,
-    layout,
-    pack,
-    padded,
-    quantize_for,
-)
+from stages.variants.int8_fast.packing import layout, pack
 
 MOST = PER_TOKEN.steps
 EVERY_S = pytest.mark.parametrize("products", PRODUCTS)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from stages.engines.safe_l.rounding import quantize_for
 from stages.variants.int8_fast.encoder import load
 from stages.variants.int8_fast.linear import FastLinear
-from stages.variants.int8_fast.packing import quantize_for
 from tests.building import as_if_trained, batch, build, make_ingredients
 
 ROUNDS = 30

@@ -18,6 +18,7 @@ ROOMS = (
     "workspace",
     "settings",
     "variants",
+    "engines/safe_l",
     "engines/int8",
     "engines/torch_dynamic",
     "engines/onnx",

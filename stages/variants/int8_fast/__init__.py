@@ -1,8 +1,8 @@
 """int8_embeddings, multiplied by a kernel of our own and without the work that padding makes.
 
 Weights get as many levels per channel as let a CPU without VNNI add up S products in 16 bits,
-which no input can overflow (safe-L, see packing.py). The artifact is the same for every CPU; what
-multiplies is chosen when it is loaded.
+which no input can overflow (safe-L, see stages/engines/safe_l/rounding.py). The artifact is the
+same for every CPU; what multiplies is chosen when it is loaded.
 """
 
 from pathlib import Path

@@ -18,15 +18,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from stages.model.tokens import Batch
+from stages.engines.safe_l.families import FAMILIES, Family
+from stages.model.tokens import Batch, unpadded
 from stages.plumbing.command import UserError
 from stages.plumbing.memory import keep_freed_memory
-from stages.variants.int8_fast.families import EPILOGUES, FAMILIES, Family
 from stages.variants.int8_fast.fit import misfits
 from stages.variants.int8_fast.kernel.dispatch import choose_kernel
-from stages.variants.int8_fast.linear import FastLinear
+from stages.variants.int8_fast.linear import Activation, FastLinear
 
 DISTILBERT_EPS = 1e-12
+# What transformers calls a function -> what the kernel's epilogue can do, or what comes after it.
+EPILOGUES: dict[str, Activation] = {"gelu": "gelu", "relu": "relu"}
 
 
 class Norm(NamedTuple):
@@ -106,11 +108,7 @@ class FastClassifier:
 
     @torch.inference_mode()
     def __call__(self, batch: Batch) -> np.ndarray:
-        mask = batch["attention_mask"] != 0
-        if mask.size == 0:
-            raise UserError(f"a batch of shape {mask.shape} holds no token; leave it out")
-        if not mask[:, 0].all() or (mask[:, 1:] > mask[:, :-1]).any():
-            raise UserError("a text is padded on its left or empty; int8_fast reads from the left")
+        unpadded(batch, "int8_fast")  # which refuses what this cannot read
         logits: np.ndarray = self.logits_of(
             {name: torch.from_numpy(array) for name, array in batch.items()}
         ).numpy()

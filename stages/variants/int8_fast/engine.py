@@ -6,15 +6,15 @@ from torch import Tensor
 
 from stages.engines.int8 import layers
 from stages.engines.int8.engine import count_quantized
+from stages.engines.safe_l import rounding
+from stages.engines.safe_l.families import FAMILIES
+from stages.engines.safe_l.rounding import PER_TOKEN
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint
 from stages.model.ingredients import Skipped
 from stages.model.storage import tensor_bytes
 from stages.plumbing.files import read_json
-from stages.variants.int8_fast import packing
 from stages.variants.int8_fast.encoder import load
-from stages.variants.int8_fast.families import FAMILIES
-from stages.variants.int8_fast.packing import PER_TOKEN
 from stages.variants.int8_fast.traced import export
 
 __all__ = ["count_quantized", "export", "load", "quantize", "tensor_bytes"]
@@ -35,7 +35,7 @@ def quantize(checkpoint: Path, folder: Path, max_weight_error: float) -> None:
     module, logits = load_checkpoint(checkpoint), FAMILIES[kind].head[-1][0]
 
     def safe(name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
-        rounded = packing.quantize(name, weight, max_weight_error)
+        rounded = rounding.quantize(name, weight, max_weight_error)
         return rounded.weight, rounded.scale
 
     layers.quantize_layers(

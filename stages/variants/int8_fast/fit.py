@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from stages.variants.int8_fast.families import Family
+from stages.engines.safe_l.families import Family
 
 Kind = tuple[torch.dtype, tuple[int, ...]]
 

@@ -8,16 +8,9 @@ from torch import Tensor, nn
 
 from stages.engines.int8.layers import Int8Linear
 from stages.engines.int8.quantizers import dynamic_range
+from stages.engines.safe_l.rounding import PER_TOKEN, padded, safe_products
 from stages.variants.int8_fast.kernel.dispatch import choose_kernel
-from stages.variants.int8_fast.packing import (
-    LANE_LIMIT,
-    PER_TOKEN,
-    PRODUCTS,
-    lane_sums,
-    layout,
-    pack,
-    padded,
-)
+from stages.variants.int8_fast.packing import layout, pack
 
 Activation = Literal["none", "gelu", "relu"]
 # What stands for the kernel's own where the library multiplies.
@@ -47,7 +40,7 @@ class FastLinear:
         Args:
             weight: int8 (n, k).
             scale, bias: float32 (n,).
-            products: S (see packing.py); None takes the largest that the weights allow.
+            products: S (see rounding.py); None takes the largest that the weights allow.
 
         Raises:
             ValueError: with that S some input would overflow an int16.
@@ -78,14 +71,6 @@ class FastLinear:
             self.activation,
         )
         return y
-
-
-def safe_products(weight: Tensor) -> int:
-    """The largest S that int8 weights (n, k) are safe for, whatever they were made for."""
-    if not len(weight):
-        return PRODUCTS[0]
-    wide = weight.short()  # -128 has no negative in int8
-    return next(s for s in PRODUCTS if lane_sums(wide, s).amax() <= LANE_LIMIT)
 
 
 def library_linear(weight: Tensor, scale: Tensor, bias: Tensor) -> nn.Module:

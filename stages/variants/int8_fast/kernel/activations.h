@@ -13,6 +13,8 @@
 
 namespace int8_fast {
 
+using namespace safe_l;
+
 struct Row {
   float low, scale;
 };

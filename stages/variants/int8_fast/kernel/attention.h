@@ -18,6 +18,8 @@
 
 namespace int8_fast {
 
+using namespace safe_l;
+
 // c (R x 8 C) = a (R x depth) b (depth x 8 C), row-major with strides.
 template <int R, int C>
 inline void float_tile(const float* a, int64_t a_stride, const float* b, int64_t b_stride,

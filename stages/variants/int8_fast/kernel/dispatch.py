@@ -11,15 +11,16 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from stages.engines import safe_l
 from stages.model import cpu
 from stages.plumbing.command import UserError, nearest
 
 # The one kernel to use, for tests and for whoever does not trust the choice.
 FORCED = "INT8_FAST_KERNEL"
-# Instruction sets of our kernel (kernel/dictionary.h), or library: torch's own products.
+# Instruction sets of our kernel (safe_l/dictionary.h), or library: torch's own products.
 KERNELS = ("avx2", "vnni", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
-HEADERS = sorted(SOURCE.parent.glob("*.h"))
+HEADERS = sorted([*SOURCE.parent.glob("*.h"), *Path(safe_l.__path__[0]).glob("*.h")])
 # Hidden: nobody links against it, and what nobody can replace is called directly, or inlined.
 FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp", "-fvisibility=hidden"]
 
@@ -122,6 +123,7 @@ def compile_into(folder: Path, name: str) -> None:
             [str(SOURCE)],
             extra_cflags=FLAGS,
             extra_ldflags=["-fopenmp"],
+            extra_include_paths=safe_l.__path__,
             build_directory=str(folder),
             is_python_module=False,
         )

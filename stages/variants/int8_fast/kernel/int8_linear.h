@@ -9,7 +9,7 @@
 //
 //     127 * (sum of the positive ones) <= 32767  and  127 * (sum of the negative ones) >= -32768,
 //
-// that is 258 either way. packing.py chooses each output channel's scale so that this holds for
+// that is 258 either way. rounding.py chooses each output channel's scale so that this holds for
 // groups of S multiplies (2 S weights to a lane) and proves it on the integers that it packs. Then
 // S multiplies may be added in int16 (vpaddw) before one widening. The result is exact, not saturated.
 //
@@ -62,6 +62,8 @@
 #include "tiles.h"
 
 namespace int8_fast {
+
+using namespace safe_l;
 
 enum class Act { none, gelu, relu };
 

@@ -18,6 +18,8 @@
 
 namespace int8_fast {
 
+using namespace safe_l;
+
 // each(begin, end) over [0, count), by all threads. Whoever is free takes half of its share of what is
 // left, so nobody waits long for a core that something else is using too.
 template <typename Each>

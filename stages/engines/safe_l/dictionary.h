@@ -31,7 +31,7 @@
 
 #include <cstdint>
 
-namespace int8_fast {
+namespace safe_l {
 
 inline constexpr int64_t STEP = 4;
 inline constexpr int64_t PANEL = 16;
@@ -49,4 +49,4 @@ inline int64_t pieces(int64_t count, int64_t size) { return (count + size - 1) /
 
 inline int64_t round_up(int64_t count, int64_t multiple) { return pieces(count, multiple) * multiple; }
 
-}  // namespace int8_fast
+}  // namespace safe_l

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from stages.plumbing.command import UserError
-from stages.variants.int8_fast.linear import safe_products
-from stages.variants.int8_fast.packing import (
+from stages.engines.safe_l.rounding import (
     LANE_LIMIT,
     PRODUCTS,
     check_safe,
@@ -19,7 +17,9 @@ from stages.variants.int8_fast.packing import (
     padded,
     quantize,
     quantize_for,
+    safe_products,
 )
+from stages.plumbing.command import UserError
 
 HUGE = torch.finfo(torch.float32).max
 EVERY_S = pytest.mark.parametrize("products", PRODUCTS)

@@ -15,7 +15,7 @@
 
 #include "dictionary.h"
 
-namespace int8_fast {
+namespace safe_l {
 
 struct Ahead {
   uintptr_t next;  // an address: it may lie past the end of the weights, where nothing is fetched
@@ -220,4 +220,4 @@ inline const Tiles* tiles_for(std::string_view instruction_set, int64_t products
   return instruction_set == "scalar" ? &SCALAR : nullptr;
 }
 
-}  // namespace int8_fast
+}  // namespace safe_l

@@ -1,8 +1,6 @@
-"""What BERT, RoBERTa and DistilBERT call their layers: all that the fast encoder knows of them."""
+"""What BERT, RoBERTa and DistilBERT call their layers: all that our encoders know of them."""
 
 from dataclasses import dataclass
-
-from stages.variants.int8_fast.linear import Activation
 
 
 @dataclass(frozen=True)
@@ -76,5 +74,3 @@ FAMILIES = {
         eps="",  # always 1e-12
     ),
 }
-# What transformers calls a function -> what the kernel's epilogue can do, or what comes after it.
-EPILOGUES: dict[str, Activation] = {"gelu": "gelu", "relu": "relu"}

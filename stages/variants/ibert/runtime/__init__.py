@@ -1,0 +1,1 @@
+"""The C++ that runs an artifact, and its one binding to Python."""
