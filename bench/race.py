@@ -124,7 +124,9 @@ def one_thread_count(
             logits = runner.logits(workload.names("sorted")[-1])
             if one.name == REFERENCE:
                 reference = logits
-            elif reference is not None and not alike(logits, reference):
+            elif reference is None or one.name in peers.SIMULATIONS:
+                pass  # nothing to compare with; or known to be far from fp32, and slow
+            elif not alike(logits, reference):
                 runner.close()
                 outcome.leave_out(one.name, "its answers are nothing like fp32's: it does not work")
                 continue

@@ -80,7 +80,8 @@ def what_ships(task: str) -> Choice:
     files = sorted((paths.METRICS / task / "compare").glob("*.json"))
     rows = {path.stem: Row.read(path) for path in files}
     if params.export.variant == AUTO:
-        contenders = {name: row.contender for name, row in rows.items()}
+        shipping = {name: row for name, row in rows.items() if variants.get(name).ships}
+        contenders = {name: row.contender for name, row in shipping.items()}
         budget = params.compare.max_drop_points
         return choose(contenders, variants.REFERENCE, definition.metrics[0], budget)
     if params.export.variant not in rows:

@@ -19,6 +19,7 @@ from stages.model.tokens import Predict
 from stages.plumbing.command import UserError, nearest
 
 TUTORIAL = ("tutorial_fp32", "tutorial_int8")
+SIMULATIONS = ("ibert_paper", "ibert_paper_qat")
 # Of whom `best peer` is the fastest: other people's int8, fed with the same sorted batches as ours.
 OTHERS_INT8 = ("torch_int8", "onnxruntime_int8", "ctranslate2_int8", "openvino_int8")
 TURNS = 5

@@ -31,6 +31,8 @@ def flags() -> frozenset[str]:
         "avx512bw": torch.cpu._is_avx512_supported,
         "avx512vl": torch.cpu._is_avx512_supported,
         "avx512_vnni": torch.cpu._is_vnni_supported,
+        "amx_tile": torch.cpu._is_amx_tile_supported,
+        "amx_int8": torch.cpu._is_amx_tile_supported,
     }
     return frozenset(name for name, answer in asked.items() if answer())
 
@@ -50,6 +52,17 @@ def has_vnni() -> bool:
 
 def has_avx512_vnni() -> bool:
     return {"avx512_vnni", "avx512bw", "avx512vl"} <= flags()
+
+
+def has_amx_int8() -> bool:
+    return {"amx_tile", "amx_int8"} <= flags() and has_avx512_vnni()
+
+
+def int8_kernel() -> str:
+    """Which of our int8 kernels an x86 CPU with AVX2 runs fastest (stages/engines/safe_l/)."""
+    if has_amx_int8():
+        return "amx"
+    return "vnni" if has_avx512_vnni() else "avx2"
 
 
 def int8_overflows() -> bool:

@@ -24,6 +24,8 @@ def nearest(name: str, known: list[str]) -> str:
 def run_stage(stage: Callable[..., None]) -> None:
     """Run `stage`, its positional parameters (all strings) taken from the command line.
 
+    Those that have a default may be left out.
+
     Exits with 2 and one line on stderr for `UserError` and for a full disk; any other exception
     is a fault of this project and keeps its traceback.
     """
@@ -34,7 +36,10 @@ def run_stage(stage: Callable[..., None]) -> None:
     name = inspect.getmodule(stage).__spec__.name  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=stage.__doc__)
     for parameter in inspect.signature(stage).parameters.values():
-        parser.add_argument(parameter.name)
+        if parameter.default is parameter.empty:
+            parser.add_argument(parameter.name)
+        else:
+            parser.add_argument(parameter.name, nargs="?", default=parameter.default)
     try:
         stage(**vars(parser.parse_args()))
     except UserError as error:

@@ -38,7 +38,18 @@ def torchscript(file: Path) -> Predict:
 def onnx(file: Path) -> Predict:
     from stages.engines.onnx.session import session, session_predictor
 
-    return session_predictor(session(file))
+    running = session(file)
+    predict = session_predictor(running)
+    exponent = running.get_modelmeta().custom_metadata_map.get("logit_exponent")
+    if exponent is None:
+        return predict
+
+    def divided(batch: Batch) -> np.ndarray:
+        """Of a graph of integers, which cannot say so itself."""
+        logits = np.ldexp(predict(batch).astype(np.float64), -int(exponent))
+        return logits.astype(np.float32)
+
+    return divided
 
 
 def runtime(file: Path) -> Predict:

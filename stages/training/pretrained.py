@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError, is_disk_full
 from stages.sources.model_hub import REMEDY
+from stages.training import ibert_checkpoint
 from stages.training.label_order import order_of, reorder_head
 from stages.training.model_names import OF_PIECES, Pretrained
 from stages.training.vocabularies import character_tokenizer, piece_tokenizer
@@ -74,6 +75,9 @@ def load_or_raise(
         config = BertConfig(**model.architecture)
     else:
         config = AutoConfig.from_pretrained(model.location)
+    is_ibert = config.model_type == ibert_checkpoint.MODEL_TYPE
+    if is_ibert:
+        config = ibert_checkpoint.as_roberta(model, config)
     if config.dtype is not None and not config.dtype.is_floating_point:
         raise UserError(
             f"the model '{model.name}' is stored as {str(config.dtype).split('.')[-1]} (dtype "
@@ -104,6 +108,7 @@ def load_or_raise(
         config=config,
         dtype=torch.float32,
         output_loading_info=True,
+        key_mapping=ibert_checkpoint.KEY_MAPPING if is_ibert else None,
         ignore_mismatched_sizes=True,  # another task's head makes room for a new one
     )
     for name, stored, needed in report["mismatched_keys"]:

@@ -84,6 +84,7 @@ class Variant(Generic[Params]):
             before it is built: ranges, sensitivities, trained weights. Most learn nothing.
         kernel: what multiplies on this machine, where that depends on it.
         counts: its engine is a `CountingEngine`.
+        ships: False for a reference that stands in the tables alone; its engine refuses to export.
     """
 
     params: type[Params]
@@ -92,6 +93,7 @@ class Variant(Generic[Params]):
     calibrate: Callable[[Ingredients, Params], None] = learn_nothing
     kernel: Callable[[], str] = library
     counts: bool = False
+    ships: bool = True
 
     @cached_property
     def engine(self) -> Engine:

@@ -195,8 +195,9 @@ int main(int argc, char** argv) {
   if (!guarded && std::strcmp(mode, "heap")) return std::puts("heap, guarded or forward?"), 2;
   const char* activations[] = {"none", "gelu", "relu"};
   int cases = 0;
-  for (const char* instruction_set : {"scalar", "avx2", "vnni"}) {
+  for (const char* instruction_set : {"scalar", "avx2", "vnni", "amx"}) {
     if (!std::strcmp(instruction_set, "vnni") && !cpu_has_vnni()) continue;
+    if (!std::strcmp(instruction_set, "amx") && !cpu_has_amx()) continue;
     for (int64_t products : {1, 2, 4, 8, 16}) {
       for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25})
         for (int64_t n : {1, 7, 8, 9, 16, 17, 33})

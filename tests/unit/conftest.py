@@ -49,7 +49,7 @@ def on_cpu(monkeypatch: pytest.MonkeyPatch) -> OnCpu:
     return pretend
 
 
-@pytest.fixture(params=["avx2", "vnni"])
+@pytest.fixture(params=["avx2", "vnni", "amx"])
 def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Each of our kernels that this CPU has the instructions for, forced."""
     monkeypatch.setenv(dispatch.FORCED, request.param)

@@ -64,6 +64,10 @@ def test_fetching_depends_on_the_tasks_own_code_alone() -> None:
         ("int8_static", "stages/variants/int8_mixed/budget.py", False),
         ("int8_qat", "stages/training/loop.py", True),
         ("int8_static", "stages/training/loop.py", False),
+        ("ibert_paper", "stages/engines/ibert_simulation/simulation.py", True),
+        ("ibert_paper", "stages/training/loop.py", False),
+        ("ibert_paper_qat", "stages/training/loop.py", True),
+        ("ibert", "stages/engines/ibert_simulation/simulation.py", False),
         ("fp32", "stages/model/classifier.py", True),
         ("fp32", "stages/engines/int8/layers.py", False),
         ("fp32", "stages/plumbing/files.py", False),  # can stop a stage, changes no result

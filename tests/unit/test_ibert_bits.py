@@ -16,7 +16,7 @@ from tests.building import as_if_trained, batch, build, make_ingredients
 from tests.families import FAMILIES
 from tests.integer_models import ODD_SIZES, random_model, random_texts
 
-KERNELS = ("avx2", "vnni", "c99")
+KERNELS = ("avx2", "vnni", "amx", "c99")
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 HERE = Path(compiling.__file__).parent
 

@@ -27,7 +27,7 @@ FAMILIES = re.compile(
     r"|v?mov(dq[au]\w*|aps|apd|ups|upd|d|q|ss|sd|hps|lps|hpd|lpd|hlps|lhps)"  # moves
     r"|v(insert|extract|broadcast)[if]\d+\w*|vbroadcasts[sd]|valignq|valignd|vshuf[if]\d+x\d"
     r"|v?(insertps|xorps|xorpd|shufps|shufpd|unpck[lh]p[sd]|blendp[sd]|permilp[sd])|vzeroupper|vzeroall"
-    r"|k(mov|or|and|not|xor|ortest|test|unpck|shift)\w*|prefetch\w+|stmxcsr|ldmxcsr"
+    r"|k(mov|or|and|not|xor|ortest|test|unpck|shift)\w*|prefetch\w+|stmxcsr|ldmxcsr|tdpbusd|tile(load|store)d|ldtilecfg|tilerelease"
 )
 FLOATING = re.compile(
     r"v?(add|sub|mul|div|sqrt|max|min|fmadd\w*|fnmadd\w*|round|cvt\w*)[sp][sd]\b|f[a-z]+"
@@ -91,7 +91,7 @@ def witness(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @needs_compiler
-@pytest.mark.parametrize("kernel", ["avx2", "vnni", "c99"])
+@pytest.mark.parametrize("kernel", ["avx2", "vnni", "amx", "c99"])
 def test_no_thread_raises_a_flag_of_the_floating_point_unit(
     kernel: str, witness: Path, tmp_path: Path
 ) -> None:

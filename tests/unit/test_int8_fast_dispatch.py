@@ -79,7 +79,7 @@ def only(folder: Path) -> Path:
     return build
 
 
-@pytest.mark.parametrize("name", ["avx2", "vnni", "library"])
+@pytest.mark.parametrize("name", ["avx2", "vnni", "amx", "library"])
 def test_a_forced_kernel_is_taken_or_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(dispatch.FORCED, name)
     try:
@@ -104,6 +104,8 @@ def test_an_unknown_kernel_is_refused_with_the_nearest(monkeypatch: pytest.Monke
         (("avx2", "avx_vnni"), "avx2"),  # of 32 bytes, for which there is no tile
         (("avx2", "avx512_vnni", "avx512bw"), "avx2"),
         (("avx2", "avx512_vnni", "avx512bw", "avx512vl"), "vnni"),
+        (("avx2", "avx512_vnni", "avx512bw", "avx512vl", "amx_tile", "amx_int8"), "amx"),
+        (("avx2", "amx_tile", "amx_int8"), "avx2"),
     ],
 )
 def test_the_best_for_each_cpu(flags: tuple[str, ...], kernel: str, on_cpu: OnCpu) -> None:
@@ -209,8 +211,8 @@ def test_another_version_of_any_file_is_another_build(
     folder = shutil.copytree(dispatch.SOURCE.parent, tmp_path / "kernel")
     before = dispatch.build_name()
     monkeypatch.setattr(dispatch, "SOURCE", folder / "kernel.cpp")
-    headers = [folder / header.name for header in dispatch.HEADERS]
-    monkeypatch.setattr(dispatch, "HEADERS", headers)
+    headers = [shutil.copy(header, folder) for header in dispatch.HEADERS]
+    monkeypatch.setattr(dispatch, "HEADERS", [Path(header) for header in headers])
     assert dispatch.build_name() == before
     with (folder / name).open("a") as file:
         file.write("//")

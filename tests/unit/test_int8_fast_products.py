@@ -46,7 +46,7 @@ def test_the_kernel_was_built_for_what_python_derives(kernel: str) -> None:
     assert pack(torch.zeros(1, 1, dtype=torch.int8), 1).numel() == panel * k_aligned
 
 
-@pytest.mark.parametrize("instruction_set", ["scalar", "avx2", "vnni"])
+@pytest.mark.parametrize("instruction_set", ["scalar", "avx2", "vnni", "amx"])
 def test_every_s_has_a_tile_and_nothing_else_has(kernel: str, instruction_set: str) -> None:
     packed, q = pack(torch.zeros(16, 64, dtype=torch.int8), 16), torch.zeros(2, 64).byte()
     for products in range(-17, 34):
@@ -61,7 +61,9 @@ def test_every_s_has_a_tile_and_nothing_else_has(kernel: str, instruction_set: s
 @pytest.mark.parametrize("name", ["", "AVX2", "avx512", "library", "avx2 "])
 def test_an_unknown_instruction_set_is_refused(kernel: str, name: str) -> None:
     packed, q = pack(torch.zeros(16, 64, dtype=torch.int8), 16), torch.zeros(2, 64).byte()
-    with pytest.raises(RuntimeError, match=f"must be scalar, avx2 or vnni, .* not '{name}' and 4"):
+    with pytest.raises(
+        RuntimeError, match=f"must be scalar, avx2, vnni or amx, .* not '{name}' and 4"
+    ):
         torch.ops.int8_fast.products(q, packed, 16, 4, name)
 
 
@@ -69,8 +71,8 @@ def test_an_unknown_instruction_set_is_refused(kernel: str, name: str) -> None:
 @pytest.mark.parametrize("k", [1, 64, 200, 1100])
 def test_plain_loops_give_the_same_bits(kernel: str, products: int, k: int) -> None:
     weight = safe_weights(35, k, products, seed=k)
-    q = torch.cat([torch.randint(0, MOST + 1, (27, k), dtype=torch.uint8), adversarial(weight)])
-    for m in (*range(1, 14), len(q)):
+    q = torch.cat([torch.randint(0, MOST + 1, (83, k), dtype=torch.uint8), adversarial(weight)])
+    for m in (*range(1, 18), 31, 48, 64, 65, len(q)):
         plain = multiplied("scalar", q[:m], weight, products)
         assert plain.dtype == torch.int32
         assert torch.equal(multiplied(kernel, q[:m], weight, products), plain)
@@ -147,7 +149,7 @@ def test_plain_8_bit_weights_would_overflow(
         pack(weight, products)
     monkeypatch.setattr(packing, "check_safe", lambda *_: None)
     wrong = multiplied(kernel, q, weight, products).long() != exact(q, weight)
-    assert bool(wrong.any()) == (kernel == "avx2")  # vnni adds in int32: no lane to overflow
+    assert bool(wrong.any()) == (kernel == "avx2")  # the others add in int32: no lane
 
 
 @pytest.mark.parametrize("sign", [1, -1])
@@ -165,7 +167,7 @@ def test_the_bound_is_sharp(
         pack(weight, products)
     monkeypatch.setattr(packing, "check_safe", lambda *_: None)
     right = torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
-    assert right == (kernel == "vnni")
+    assert right == (kernel != "avx2")
 
 
 def test_a_smaller_s_is_always_safe_for_the_same_weights(kernel: str) -> None:

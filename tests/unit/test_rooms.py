@@ -18,6 +18,7 @@ ROOMS = (
     "workspace",
     "settings",
     "variants",
+    "engines/ibert_simulation",
     "engines/safe_l",
     "engines/int8",
     "engines/torch_dynamic",

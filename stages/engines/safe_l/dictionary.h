@@ -24,8 +24,9 @@
 //
 // `a` and `b` are where a tile reads q and packed; `stride` is the distance from row to row.
 //
-// An instruction set is "scalar" (plain loops, what the others are compared with), "avx2", or "vnni",
-// which is AVX512-VNNI where the CPU has it and AVX2 elsewhere: a traced model may run on either.
+// An instruction set is "scalar" (plain loops, what the others are compared with), "avx2", "vnni", which
+// is AVX512-VNNI, or "amx", AMX-INT8. The last two stand for the best that the CPU has up to them: a traced
+// model may run on another one.
 
 #pragma once
 

@@ -32,6 +32,12 @@ class Family:
     layers: str = "num_hidden_layers"
     eps: str = "layer_norm_eps"
 
+    def of_layer(self, i: int) -> dict[str, str]:
+        """Attribute -> name, of what each layer has."""
+        attributes = ["query", "key", "value", "attention_out", "after_attention"]
+        attributes += ["ffn_in", "ffn_out", "after_ffn"]
+        return {name: getattr(self, name).format(i=i) for name in attributes}
+
 
 def bert_like(prefix: str, head: tuple[tuple[str, str], ...], padded: bool = False) -> Family:
     layer = f"{prefix}.encoder.layer.{{i}}"

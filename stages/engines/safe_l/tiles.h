@@ -8,10 +8,16 @@
 
 #pragma once
 
+#include <cpuid.h>
 #include <immintrin.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "dictionary.h"
 
@@ -161,26 +167,91 @@ template <int ROWS>
 __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni"))) void tile_of_vnni(
     const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead ahead, int32_t* sums) {
   __m512i acc[ROWS];  // in registers only while every loop over it is unrolled
-#pragma GCC unroll 12
+#pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) acc[r] = _mm512_loadu_si512(sums + PANEL * r);
 #pragma GCC unroll 4
   for (int64_t i = 0; i < k; i += STEP, b += STEP_BYTES) {
     ahead.fetch();
     const __m512i w = _mm512_loadu_si512(b);
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (int r = 0; r < ROWS; r++)
       acc[r] = _mm512_dpbusd_epi32(acc[r], _mm512_set1_epi32(four(a + r * stride + i)), w);
   }
-#pragma GCC unroll 12
+#pragma GCC unroll 16
   for (int r = 0; r < ROWS; r++) _mm512_storeu_si512(sums + PANEL * r, acc[r]);
 }
 
-inline constexpr int64_t MOST_ROWS = 12;
+// AMX: the same panels once more. 64 inputs of a panel are one tile register of 16 x 64 bytes as they lie,
+// 16 rows of activations another; one instruction adds 16 x 16 sums of 64 products.
+#define SAFE_L_AMX __attribute__((target("amx-tile,amx-int8,avx512f,avx512bw,avx512vl,avx512vnni")))
 
-// Tiles of 1, 2, ... rows; `rows` is the largest.
+struct alignas(64) AmxShape {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+// Not a local: the compiler does not see that the instruction reads all of it.
+inline constexpr AmxShape AMX_SHAPE;
+
+SAFE_L_AMX inline void enter_amx() { _tile_loadconfig(&AMX_SHAPE); }
+
+SAFE_L_AMX inline void leave_amx() { _tile_release(); }
+
+template <int GROUPS>
+SAFE_L_AMX void amx_groups(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead ahead,
+                           int32_t* sums) {
+  constexpr int64_t SUMS = 16 * PANEL;
+  __asm__ volatile("" ::: "memory");  // nor that the others read and write memory
+  _tile_loadd(0, sums, 64);
+  if constexpr (GROUPS > 1) _tile_loadd(1, sums + SUMS, 64);
+  if constexpr (GROUPS > 2) _tile_loadd(2, sums + 2 * SUMS, 64);
+  if constexpr (GROUPS > 3) _tile_loadd(3, sums + 3 * SUMS, 64);
+  for (int64_t i = 0; i < k; i += K_ALIGNED, a += K_ALIGNED, b += K_ALIGNED * PANEL) {
+    for (int64_t step = 0; step < K_ALIGNED / STEP; step++) ahead.fetch();
+    _tile_loadd(4, b, 64);
+    _tile_loadd(5, a, stride);
+    _tile_dpbusd(0, 5, 4);
+    if constexpr (GROUPS > 1) {
+      _tile_loadd(6, a + 16 * stride, stride);
+      _tile_dpbusd(1, 6, 4);
+    }
+    if constexpr (GROUPS > 2) {
+      _tile_loadd(7, a + 32 * stride, stride);
+      _tile_dpbusd(2, 7, 4);
+    }
+    if constexpr (GROUPS > 3) {
+      _tile_loadd(5, a + 48 * stride, stride);
+      _tile_dpbusd(3, 5, 4);
+    }
+  }
+  _tile_stored(0, sums, 64);
+  if constexpr (GROUPS > 1) _tile_stored(1, sums + SUMS, 64);
+  if constexpr (GROUPS > 2) _tile_stored(2, sums + 2 * SUMS, 64);
+  if constexpr (GROUPS > 3) _tile_stored(3, sums + 3 * SUMS, 64);
+  __asm__ volatile("" ::: "memory");
+}
+
+// Whole groups of 16 rows, and VNNI for the rest.
+template <int ROWS>
+void tile_of_amx(const uint8_t* a, int64_t stride, const int8_t* b, int64_t k, Ahead ahead,
+                 int32_t* sums) {
+  constexpr int WHOLE = ROWS / 16 * 16;
+  if constexpr (WHOLE > 0) amx_groups<ROWS / 16>(a, stride, b, k, ahead, sums);
+  if constexpr (ROWS > WHOLE)
+    tile_of_vnni<ROWS - WHOLE>(a + WHOLE * stride, stride, b, k, ahead, sums + WHOLE * PANEL);
+}
+
+inline constexpr int64_t MOST_ROWS = 64;
+
+inline void nothing() {}
+
+// Tiles of 1, 2, ... rows; `rows` is the largest. What calls them enters before and leaves after.
 struct Tiles {
   int64_t rows;
   Tile of[MOST_ROWS];
+  void (*enter)() = nothing;
+  void (*leave)() = nothing;
 };
 
 inline constexpr Tiles SCALAR = {4, {tile_of_scalar<1>, tile_of_scalar<2>, tile_of_scalar<3>,
@@ -190,14 +261,38 @@ inline constexpr Tiles FEW = {3, {tile_of_few<1, S>, tile_of_few<2, S>, tile_of_
 template <int S>
 inline constexpr Tiles MANY = {6, {tile_of_many<1, S>, tile_of_many<2, S>, tile_of_many<3, S>,
                                    tile_of_many<4, S>, tile_of_many<5, S>, tile_of_many<6, S>}};
-inline constexpr Tiles VNNI = {12, {tile_of_vnni<1>, tile_of_vnni<2>, tile_of_vnni<3>, tile_of_vnni<4>,
-                                    tile_of_vnni<5>, tile_of_vnni<6>, tile_of_vnni<7>, tile_of_vnni<8>,
-                                    tile_of_vnni<9>, tile_of_vnni<10>, tile_of_vnni<11>,
-                                    tile_of_vnni<12>}};
+template <int... ROWS>
+constexpr Tiles vnni_tiles(std::integer_sequence<int, ROWS...>) {
+  return {sizeof...(ROWS), {tile_of_vnni<ROWS + 1>...}};
+}
+template <int... ROWS>
+constexpr Tiles amx_tiles(std::integer_sequence<int, ROWS...>) {
+  return {sizeof...(ROWS), {tile_of_amx<ROWS + 1>...}, enter_amx, leave_amx};
+}
+inline constexpr Tiles VNNI = vnni_tiles(std::make_integer_sequence<int, 12>());
+inline constexpr Tiles AMX = amx_tiles(std::make_integer_sequence<int, MOST_ROWS>());
 
 inline bool cpu_has_vnni() {
   return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vl");
+}
+
+// Linux gives the tile registers to a process that asks for them.
+inline bool ask_for_amx() {
+#ifdef __linux__
+  constexpr unsigned AMX_TILE = 1u << 24, AMX_INT8 = 1u << 25;
+  constexpr long ARCH_REQ_XCOMP_PERM = 0x1023, TILE_DATA = 18;
+  unsigned a, b, c, d;
+  if (!cpu_has_vnni() || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  return (d & AMX_TILE) && (d & AMX_INT8) && syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, TILE_DATA) == 0;
+#else
+  return false;
+#endif
+}
+
+inline bool cpu_has_amx() {
+  static const bool given = ask_for_amx();
+  return given;
 }
 
 inline const Tiles* avx2_tiles_for(int64_t products) {
@@ -212,11 +307,12 @@ inline const Tiles* avx2_tiles_for(int64_t products) {
 }
 
 // Null where there is no such instruction set, or no such S: which all have the same of, though only
-// AVX2 adds in int16.
+// AVX2 adds in int16. "amx" and "vnni" stand for the best that there is up to them.
 inline const Tiles* tiles_for(std::string_view instruction_set, int64_t products) {
   const Tiles* avx2 = avx2_tiles_for(products);
   if (!avx2 || instruction_set == "avx2") return avx2;
-  if (instruction_set == "vnni") return cpu_has_vnni() ? &VNNI : avx2;
+  if (instruction_set == "amx" && cpu_has_amx()) return &AMX;
+  if (instruction_set == "amx" || instruction_set == "vnni") return cpu_has_vnni() ? &VNNI : avx2;
   return instruction_set == "scalar" ? &SCALAR : nullptr;
 }
 

@@ -27,9 +27,7 @@ def kernel() -> str:
     """What multiplies on this machine."""
     from stages.model import cpu
 
-    if not cpu.has_avx2():
-        return "c99"
-    return "vnni" if cpu.has_avx512_vnni() else "avx2"
+    return cpu.int8_kernel() if cpu.has_avx2() else "c99"
 
 
 VARIANT = Variant(Params, build, "stages.variants.ibert.engine", kernel=kernel, counts=True)

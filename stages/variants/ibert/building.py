@@ -1,5 +1,6 @@
 """From an fp32 model and its ranges to integers: the one place where scales are real numbers."""
 
+from itertools import pairwise
 from math import ceil, floor, frexp, log2
 from typing import Any
 
@@ -66,56 +67,25 @@ class Building:
         self.modules: dict[str, Any] = dict(module.named_modules())
         self.tensors: dict[str, np.ndarray] = {}
         self.layers = np.zeros((round_up(sizes.layers, 4), layout.LAYER_SCALARS), dtype=np.int32)
-        names = [
-            {
-                part: getattr(family, part).format(i=i)
-                for part in (
-                    "query",
-                    "key",
-                    "value",
-                    "attention_out",
-                    "after_attention",
-                    "ffn_in",
-                    "ffn_out",
-                    "after_ffn",
-                )
-            }
-            for i in range(sizes.layers)
-        ]
         first = f"{family.embeddings}.LayerNorm"
+        names = [family.of_layer(i) for i in range(sizes.layers)]
         # A LayerNorm's output shares its scale with the sum that it goes into next.
-        stream = [first]
-        for of in names:
-            stream += [of["after_attention"], of["after_ffn"]]
-        scale = self.stream_scale(stream[0], stream[1])
-        unit = self.embed(family)
-        eps = self.norm(layout.EMBEDDINGS_NORM, first, unit, scale)
+        norms = [first, *(of[norm] for of in names for norm in layout.NORMS)]
+        scales = [self.stream_scale(*pair) for pair in pairwise([*norms, ""])]
+        eps = self.norm(layout.EMBEDDINGS_NORM, first, self.embed(family), scales[0])
         for i, of in enumerate(names):
-            after = [
-                self.stream_scale(*stream[2 * i + 1 : 2 * i + 3]),
-                self.stream_scale(*stream[2 * i + 2 : 2 * i + 4]),
-            ]
-            self.layer(i, of, scale, after)
-            scale = after[1]
+            self.layer(i, of, *scales[2 * i : 2 * i + 3])
         *inner, (logits, _) = family.head
         dense = inner[0][0]
         head = self.head_scale(dense)
-        shift, gain, products = self.linear("head.dense", [dense], scale, [head], [TOP])
-        logit_shift, exponent = self.logits(logits, head)
+        of_dense = self.linear("head.dense", [dense], scales[-1], [head], [TOP])
+        more = (*of_dense, *self.logits(logits, head), eps)
+        of_norms = normal_bits(sizes.hidden), root_of(sizes.hidden)
         self.tensors["layers"] = self.layers
-        self.tensors["model"] = layout.model_scalars(
-            sizes,
-            shift,
-            gain,
-            products,
-            logit_shift,
-            exponent,
-            eps,
-            normal_bits(sizes.hidden),
-            root_of(sizes.hidden),
-        )
+        self.tensors["model"] = layout.model_scalars(sizes, *more, *of_norms)
 
-    def layer(self, i: int, of: dict[str, str], scale: float, after: list[float]) -> None:
+    def layer(self, i: int, of: dict[str, str], scale: float, attended: float, out: float) -> None:
+        """Args: scale, attended, out: of the layer's input, between its parts, of its output."""
         at, row = f"layer.{i}", self.layers[i]
         query, key, value = (of[part] for part in ("query", "key", "value"))
         tokens = self.sizes.positions - self.sizes.first_position
@@ -130,13 +100,13 @@ class Building:
         row[3:6] = self.linear(
             f"{at}.attention_out", [of["attention_out"]], scales[2] / CONTEXT, [scale], [TOP]
         )
-        row[12] = self.norm(f"{at}.after_attention", of["after_attention"], scale, after[0])
+        row[12] = self.norm(f"{at}.after_attention", of["after_attention"], scale, attended)
         bits = floor(log2(TOP * GELU_END / self.range_of(of["ffn_in"])))
         bits = max(1, min(bits, 14))
         inside = GELU_END / 2**bits
-        row[6:9] = self.linear(f"{at}.ffn_in", [of["ffn_in"]], after[0], [inside], [TOP])
-        row[9:12] = self.linear(f"{at}.ffn_out", [of["ffn_out"]], inside, [after[0]], [TOP])
-        row[13] = self.norm(f"{at}.after_ffn", of["after_ffn"], after[0], after[1])
+        row[6:9] = self.linear(f"{at}.ffn_in", [of["ffn_in"]], attended, [inside], [TOP])
+        row[9:12] = self.linear(f"{at}.ffn_out", [of["ffn_out"]], inside, [attended], [TOP])
+        row[13] = self.norm(f"{at}.after_ffn", of["after_ffn"], attended, out)
         row[14:16] = score_factor(
             scales[0] * scales[1] / (self.sizes.hidden / self.sizes.heads) ** 0.5
         )
@@ -147,8 +117,8 @@ class Building:
         bias = float(self.modules[linear].bias.detach().abs().max())
         return max(self.largest[f"{OUTPUT} {linear}"], bias, 1e-6) * HEADROOM
 
-    def stream_scale(self, norm: str, following: str = "") -> float:
-        """Of the output of `norm`, which is added to what `following` normalizes."""
+    def stream_scale(self, norm: str, following: str) -> float:
+        """Of the output of `norm`, which is part of what `following`, if any, normalizes."""
         seen = self.largest[f"{OUTPUT} {norm}"]
         if following:
             seen = max(seen, self.largest[f"{INPUT} {following}"])

@@ -20,6 +20,7 @@ SOURCES = sorted(
     [
         *(HERE / "runtime").glob("*.h"),
         MAIN,
+        HERE / "runtime" / "example.c",
         *(HERE / "c99").glob("ibert.*"),
         *Path(safe_l.__path__[0]).glob("*.h"),
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from stages.engines.int8.calibration import choose_rows, padded
 from stages.engines.safe_l import rounding
 from stages.engines.safe_l.families import FAMILIES, Family
-from stages.model.artifact import WEIGHTS
+from stages.model.artifact import WEIGHTS, read_manifest
 from stages.model.classifier import check_finite, load_checkpoint
 from stages.model.ingredients import Ingredients, Skipped
 from stages.model.storage import tensor_bytes
@@ -22,13 +22,14 @@ from stages.variants.ibert import layout
 from stages.variants.ibert.building import build
 from stages.variants.ibert.calibration import largest_of
 from stages.variants.ibert.compiling import SOURCES, library
+from stages.variants.ibert.onnx_form import write_onnx
 from stages.variants.ibert.reference import Reference, Saturations
 from stages.variants.ibert.runtime import classify
 from stages.variants.ibert.runtime.classify import LIBRARY, CannotRun, Model
 
 __all__ = ["count_quantized", "export", "load", "load_counting", "quantize", "tensor_bytes"]
 
-# The one instruction set to use, for tests: avx2, vnni, c99, or numpy for the reference.
+# The one instruction set to use, for tests: avx2, vnni, amx, c99, or numpy for the reference.
 FORCED = "IBERT_KERNEL"
 DISTILBERT_EPS = 1e-12
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")  # 0.0005 apart at most
@@ -72,9 +73,12 @@ def quantize(ingredients: Ingredients, folder: Path, max_weight_error: float, ro
 
 def linears_of(family: Family, layers: int) -> list[str]:
     """Names of all Linears but the logits'."""
-    parts = [family.query, family.key, family.value, family.attention_out]
-    parts += [family.ffn_in, family.ffn_out]
-    names = [part.format(i=i) for i in range(layers) for part in parts]
+    names = [
+        name
+        for i in range(layers)
+        for part, name in family.of_layer(i).items()
+        if part not in layout.NORMS
+    ]
     return names + [name for name, _ in family.head[:-1]]
 
 
@@ -167,7 +171,7 @@ def count_quantized(artifact: Path) -> int:
 
 
 def export(artifact: Path, folder: Path) -> list[str]:
-    """Write the weights, the library, its sources and what calls it from Python.
+    """Write the weights, the library, its sources and what calls it; for interchange, ONNX.
 
     Raises:
         UserError: nothing compiles here.
@@ -180,6 +184,8 @@ def export(artifact: Path, folder: Path) -> list[str]:
             f"ibert ships with its runtime, and {reason}; install a C++ compiler"
         ) from None
     shutil.copyfile(built, folder / LIBRARY)
-    for source in (*SOURCES, Path(classify.__file__)):
+    runtime = Path(classify.__file__)
+    for source in (*SOURCES, runtime, runtime.with_name("serve.py")):
         shutil.copyfile(source, folder / source.name)
-    return [WEIGHTS]
+    write_onnx(artifact / WEIGHTS, read_manifest(artifact).recipe.inputs, folder / "model.onnx")
+    return [WEIGHTS, "model.onnx"]

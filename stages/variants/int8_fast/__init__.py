@@ -25,7 +25,7 @@ def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
 
 
 def kernel() -> str:
-    """What multiplies on this machine: `avx2`, `vnni` or `library`."""
+    """What multiplies on this machine: `avx2`, `vnni`, `amx` or `library`."""
     from stages.variants.int8_fast.kernel.dispatch import choose_kernel
 
     return choose_kernel()

@@ -76,6 +76,7 @@ class FastClassifier:
         *inner, (logits, _) = family.head
         self.head = [(self.linear(name), getattr(torch, act)) for name, act in inner]
         self.logits = tensors[f"{logits}.weight"], tensors[f"{logits}.bias"]
+        self.tensors = {}  # as they are packed, they need not be kept a second time
 
     def table(self, name: str) -> tuple[Tensor, Tensor]:
         return self.tensors[f"{name}.weight"], self.tensors[f"{name}.weight_scale"]
@@ -202,7 +203,6 @@ def load(artifact: Path) -> FastClassifier:
     """
     from transformers import AutoConfig
 
-    keep_freed_memory()
     config = AutoConfig.from_pretrained(artifact)
     tensors = load_file(artifact / "model.safetensors")
     family = FAMILIES[config.model_type]
@@ -211,4 +211,6 @@ def load(artifact: Path) -> FastClassifier:
             f"{artifact}/model.safetensors does not fit its config.json: they differ in "
             f"{', '.join(strange[:3])}; run 'dvc repro' to build it anew"
         )
-    return FastClassifier(family, config, tensors)
+    classifier = FastClassifier(family, config, tensors)
+    keep_freed_memory()  # not before: what packing frees is worth more to others
+    return classifier

@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <string_view>
 
 extern "C" {
@@ -87,12 +88,14 @@ const Kernel C99 = {"c99", c99::bytes_needed, c99::run};
 #if defined(__x86_64__)
 const Kernel AVX2 = {"avx2", avx2::bytes_needed, avx2::run};
 const Kernel VNNI = {"vnni", vnni::bytes_needed, vnni::run};
+const Kernel AMX = {"amx", vnni::bytes_needed, vnni::run};  // of which only the tiles differ
 const Kernel COUNTING = {"avx2", counting::bytes_needed, counting::run};
 
 // Null where there is none of that name, or this CPU cannot run it.
 const Kernel* choose(const char* name) {
   const bool avx2 = __builtin_cpu_supports("avx2"), vnni = avx2 && safe_l::cpu_has_vnni();
-  if (!*name) return vnni ? &VNNI : avx2 ? &AVX2 : &C99;
+  if (!*name) return safe_l::cpu_has_amx() ? &AMX : vnni ? &VNNI : avx2 ? &AVX2 : &C99;
+  if (!strcmp(name, "amx") && safe_l::cpu_has_amx()) return &AMX;
   if (!strcmp(name, "vnni") && vnni) return &VNNI;
   if (!strcmp(name, "avx2") && avx2) return &AVX2;
   return strcmp(name, "c99") ? nullptr : &C99;
@@ -147,12 +150,20 @@ struct Call {
   }
 };
 
+// Memory of a call, kept for the next one: fresh memory is cleared and mapped by the system, page by page, which would
+// take a twentieth of a short text's time.
+struct alignas(64) Memory {
+  int64_t bytes;
+  char* begin() { return reinterpret_cast<char*>(this + 1); }
+};
+
 }  // namespace ibert
 
 struct ibert_model {
   char* file;
   int64_t bytes;
   const ibert::Kernel* kernel;
+  mutable std::atomic<ibert::Memory*> spare;  // of the last call that ended; null while another one uses it
   ibert::View view;
   ibert::Layer layers[ibert::MOST_LAYERS];
 };
@@ -181,9 +192,10 @@ IBERT_PUBLIC ibert_model* ibert_open(const char* path, const char* instruction_s
   auto* model = static_cast<ibert_model*>(malloc(sizeof(ibert_model)));
   const void* data = ibert_data(file, facts.st_size);
   if (model && data) {
-    *model = {static_cast<char*>(file), int64_t(facts.st_size), kernel, {}, {}};
+    new (model) ibert_model{static_cast<char*>(file), int64_t(facts.st_size), kernel, {nullptr}, {}, {}};
     model->view.layers = model->layers;
     ibert::view_of(static_cast<const char*>(data), model->view);
+    model->view.instruction_set = kernel->name;
     return model;
   }
   free(model);
@@ -209,8 +221,14 @@ IBERT_PUBLIC const char* ibert_classify(const ibert_model* model, int32_t count,
   threads = threads < 1 ? 1 : threads > MOST_THREADS ? MOST_THREADS : threads;
   Call call = {cuts ? counting_kernel(*model->kernel) : *model->kernel, model->view, texts, logits};
   const int64_t bytes = up(call.kernel.bytes_needed(model->view, texts, threads), 64);
-  call.memory = static_cast<char*>(aligned_alloc(64, size_t(bytes)));
-  if (!call.memory) return "there is not enough memory for so many tokens";
+  Memory* memory = model->spare.exchange(nullptr);
+  if (!memory || memory->bytes < bytes) {
+    free(memory);
+    memory = static_cast<Memory*>(aligned_alloc(64, sizeof(Memory) + size_t(bytes)));
+    if (!memory) return "there is not enough memory for so many tokens";
+    memory->bytes = bytes;
+  }
+  call.memory = memory->begin();
   pthread_t others[MOST_THREADS];
   int32_t started = 0;
   if (threads > 1) pthread_mutex_lock(&call.starting);
@@ -220,13 +238,14 @@ IBERT_PUBLIC const char* ibert_classify(const ibert_model* model, int32_t count,
   if (threads > 1) pthread_mutex_unlock(&call.starting);
   call.run(0);
   for (int32_t i = 0; i < started; i++) pthread_join(others[i], nullptr);
-  free(call.memory);
+  free(model->spare.exchange(memory));
   if (cuts) *cuts += call.cuts;
   return nullptr;
 }
 
 IBERT_PUBLIC void ibert_close(ibert_model* model) {
   munmap(model->file, size_t(model->bytes));
+  free(model->spare.load());
   free(model);
 }
 

@@ -15,7 +15,8 @@ extern "C" {
 typedef struct ibert_model ibert_model;
 
 /* Map `path`, a model.safetensors of docs/ibert.md; nothing of it is read before it is needed.
-   instruction_set: "avx2", "vnni" (AVX512-VNNI), "c99" (plain C), or "" for the best that this CPU has.
+   instruction_set: "avx2", "vnni" (AVX512-VNNI), "amx" (AMX-INT8), "c99" (plain C), or "" for the best that
+   this CPU has.
    Returns null on failure and writes one line, `error_bytes` at most, into `error`. */
 ibert_model *ibert_open(const char *path, const char *instruction_set, char *error, int64_t error_bytes);
 

@@ -37,7 +37,7 @@ class Model:
         """Map the weights; nothing is read before it is needed.
 
         Args:
-            instruction_set: `avx2`, `vnni`, `c99`, or "" for the best that this CPU has.
+            instruction_set: `avx2`, `vnni`, `amx`, `c99`, or "" for the best that this CPU has.
 
         Raises:
             CannotRun: no such library, file or instruction set.
@@ -154,11 +154,14 @@ class Classifier:
         types = np.array([number for one in encoded for number in one.type_ids], np.int32)
         return self.model.logits(ids, starts, types if self.with_types else None, self.threads)
 
-    def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[tuple[str, float]]:
-        """Label and its probability of each text; of a regression its score, with probability 1."""
-        logits = self.logits(texts).astype(np.float64)
+    def answers(self, logits: np.ndarray) -> list[tuple[str, float]]:
+        """Label and its probability of each row; of a regression its score, and 1."""
         if not self.labels:
-            return [(f"{score:.4f}", 1.0) for score in logits[:, 0]]
-        shares = np.exp(logits - logits.max(1, keepdims=True))
+            return [(f"{score:.6g}", 1.0) for score in logits[:, 0]]
+        shares = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
         shares /= shares.sum(1, keepdims=True)
         return [(self.labels[row.argmax()], float(row.max())) for row in shares]
+
+    def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[tuple[str, float]]:
+        """Label and its probability of each text."""
+        return self.answers(self.logits(texts))

@@ -42,7 +42,7 @@ struct Forward {
   template <Then THEN>
   void linear(const Linear& layer, Seven input, int64_t m, int64_t first, int64_t last, int16_t* y, int64_t stride,
               int32_t gelu_bits = 0) {
-    const safe_l::Tiles& tiles = *safe_l::tiles_for(IBERT_AVX512 ? "vnni" : "avx2", layer.products);
+    const safe_l::Tiles& tiles = *safe_l::tiles_for(IBERT_AVX512 ? view.instruction_set : "avx2", layer.products);
     const int64_t panels = last - first;
     // Cut by columns, and by rows as well where there are too few columns for so many threads.
     const int64_t parts = (4 * team.threads() + panels - 1) / panels;

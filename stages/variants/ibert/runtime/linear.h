@@ -135,6 +135,7 @@ void block(const Linear& linear, const safe_l::Tiles& tiles, Seven input, int64_
   const int64_t k = linear.padded_k, parts = (k + CUT - 1) / CUT, cut = up((k + parts - 1) / parts, K_ALIGNED);
   const int64_t height = (end - begin + tiles.rows - 1) / tiles.rows;
   const uintptr_t per_step = uintptr_t((safe_l::STEP_BYTES + height - 1) / height);
+  tiles.enter();
   for (int64_t panel = first; panel < last; panel++) {
     start_sums(linear, panel, input.rows + begin, end - begin, sums);
     for (int64_t from = 0; from < k; from += cut) {
@@ -152,4 +153,5 @@ void block(const Linear& linear, const safe_l::Tiles& tiles, Seven input, int64_
       }
     }
   }
+  tiles.leave();
 }

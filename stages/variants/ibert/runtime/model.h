@@ -45,6 +45,7 @@ struct Table {
 
 struct View {
   const char* data;  // behind the header
+  const char* instruction_set;
   Sizes sizes;
   int32_t logit_shift, exponent, normal_bits;
   int64_t root;

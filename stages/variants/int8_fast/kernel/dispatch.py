@@ -18,7 +18,7 @@ from stages.plumbing.command import UserError, nearest
 # The one kernel to use, for tests and for whoever does not trust the choice.
 FORCED = "INT8_FAST_KERNEL"
 # Instruction sets of our kernel (safe_l/dictionary.h), or library: torch's own products.
-KERNELS = ("avx2", "vnni", "library")
+KERNELS = ("avx2", "vnni", "amx", "library")
 SOURCE = Path(__file__).with_name("kernel.cpp")
 HEADERS = sorted([*SOURCE.parent.glob("*.h"), *Path(safe_l.__path__[0]).glob("*.h")])
 # Hidden: nobody links against it, and what nobody can replace is called directly, or inlined.
@@ -43,8 +43,10 @@ def choose_kernel() -> str:
         return forced
     try:
         best = best_for_cpu()
-        if forced == "vnni" and best != "vnni":
+        if forced == "vnni" and not cpu.has_avx512_vnni():
             raise KernelUnavailable("this CPU has no AVX512-VNNI")
+        if forced == "amx" and not cpu.has_amx_int8():
+            raise KernelUnavailable("this CPU has no AMX-INT8")
         load_ours()
     except KernelUnavailable as reason:
         if forced:
@@ -64,7 +66,7 @@ def best_for_cpu() -> str:
         raise KernelUnavailable(f"the kernel is for x86 CPUs, not for {platform.machine()}")
     if not cpu.has_avx2():
         raise KernelUnavailable("this CPU has no AVX2")
-    return "vnni" if cpu.has_avx512_vnni() else "avx2"
+    return cpu.int8_kernel()
 
 
 @cache

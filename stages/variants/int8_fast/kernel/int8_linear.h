@@ -156,6 +156,7 @@ inline void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const
   const int64_t bytes = height * tiles.rows * PANEL * int64_t(sizeof(int32_t));
   const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, bytes), free);
   auto* sums = static_cast<int32_t*>(kept.get());
+  tiles.enter();
   for (int64_t panel = first; panel < last; panel++) {
     std::fill(sums, sums + (end - begin) * PANEL, 0);
     for (int64_t from = 0; from < k; from += cut) {
@@ -172,6 +173,7 @@ inline void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const
       }
     }
   }
+  tiles.leave();
 }
 
 }  // namespace int8_fast

@@ -39,7 +39,7 @@ void share(int64_t count, int64_t least, const Each& each) {
 
 const Tiles& checked_tiles(std::string_view instruction_set, int64_t products) {
   const Tiles* tiles = tiles_for(instruction_set, products);
-  TORCH_CHECK(tiles, "instruction_set must be scalar, avx2 or vnni, and products 1, 2, 4, 8 or 16, ",
+  TORCH_CHECK(tiles, "instruction_set must be scalar, avx2, vnni or amx, and products 1, 2, 4, 8 or 16, ",
               "not '", instruction_set, "' and ", products);
   return *tiles;
 }
@@ -185,6 +185,7 @@ at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n,
   const Tiles& tiles = checked_tiles(instruction_set, products);
   const at::Tensor all = at::zeros({panels, m, PANEL}, at::kInt);
   alignas(64) int32_t sums[MOST_ROWS * PANEL];
+  tiles.enter();
   for (int64_t panel = 0; panel < panels; panel++)
     for (int64_t row = 0; row < m; row += tiles.rows) {
       const int64_t count = std::min(tiles.rows, m - row);
@@ -193,6 +194,7 @@ at::Tensor products_of(const at::Tensor& q, const at::Tensor& packed, int64_t n,
       tiles.of[count - 1](q.data_ptr<uint8_t>() + row * k, k, b, k, Ahead{}, sums);
       std::copy(sums, sums + count * PANEL, all.data_ptr<int32_t>() + (panel * m + row) * PANEL);
     }
+  tiles.leave();
   return all.permute({1, 0, 2}).reshape({m, panels * PANEL}).slice(1, 0, n);
 }
 

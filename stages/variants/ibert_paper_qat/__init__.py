@@ -1,0 +1,37 @@
+"""I-BERT in the paper's own formats after quantization-aware training, as the paper does it.
+
+`ibert_paper`, then trained on with the rounding in each forward pass, gradients straight through
+it, towards the labels. A reference and no product, a simulation in float32 like that one.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from stages.plumbing.section import Section
+from stages.variants import Ingredients, Variant
+
+
+class Params(Section):
+    rows: int = Field(256, ge=1)  # of train, for the ranges that training starts from
+    batch_size: int = Field(16, ge=1)
+    learning_rate: float = Field(1e-6, gt=0)  # as in the README of the authors' repository
+    epochs: float = Field(1, gt=0)
+    max_steps: int = 80  # as in int8_qat; -1 does all epochs
+    warmup_ratio: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+
+
+def calibrate(ingredients: Ingredients, params: Params) -> None:
+    from stages.variants.ibert_paper_qat.training import train_simulation
+
+    train_simulation(ingredients, params, params.rows)
+
+
+def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
+    from stages.variants.ibert_paper_qat.training import write_as_trained
+
+    write_as_trained(ingredients, folder)
+
+
+VARIANT = Variant(Params, build, "stages.engines.ibert_simulation.engine", calibrate, ships=False)

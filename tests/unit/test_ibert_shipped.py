@@ -1,0 +1,164 @@
+"""What ships of ibert: a folder that classifies without torch, by several threads, as a service."""
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stages import variants
+from stages.model.artifact import MANIFEST, read_recipe
+from stages.model.tokens import batches_of, load_tokenizer, predict_all
+from stages.plumbing.files import write_json
+from stages.running.exported_process import LOADERS
+from stages.tasks import mrpc
+from stages.variants.ibert.runtime.classify import COMPILE, LIBRARY, WEIGHTS
+from tests.building import as_if_trained, build, make_ingredients, training_rows
+
+pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    return training_rows(1000)
+
+
+@pytest.fixture(scope="module")
+def shipped(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export as stage export leaves it, but for its card."""
+    folder = tmp_path_factory.mktemp("shipped")
+    ingredients = make_ingredients(as_if_trained(tiny_bert, folder / "model"), folder)
+    artifact = build("ibert", ingredients, folder / "ibert")
+    target = shutil.copytree(artifact, folder / "export")
+    assert variants.get("ibert").engine.export(artifact, target) == [WEIGHTS, "model.onnx"]
+    recipe = read_recipe(artifact)
+    facts = {"labels": ["different", "paraphrase"], "inputs": recipe.inputs, "max_length": 32}
+    write_json(target / MANIFEST, facts)
+    return target
+
+
+@pytest.fixture(scope="module")
+def expected(shipped: Path, rows: pd.DataFrame) -> np.ndarray:
+    """The logits that stage evaluate writes down."""
+    artifact, task = shipped.parent / "ibert", mrpc.DATASET.task
+    recipe, tokenizer = read_recipe(artifact), load_tokenizer(artifact)
+    predict = variants.get("ibert").engine.load(artifact)
+    sorted_batches = batches_of(tokenizer, task, rows, recipe, 32, "longest")
+    logits: np.ndarray = predict_all(predict, sorted_batches, len(rows))
+    assert len({tuple(row) for row in logits.tolist()}) > 900
+    return logits
+
+
+def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(zip(rows["sentence1"], rows["sentence2"], strict=True))
+
+
+ALONE = """
+import json, sys
+from classify import Classifier
+texts = [tuple(pair) for pair in json.load(sys.stdin)]
+classifier = Classifier(".", threads=2)
+logits = classifier.logits(texts)
+print(json.dumps([[float(value) for value in row] for row in logits]))
+print(json.dumps(classifier(texts[:3])))
+print(json.dumps(sorted(name for name in sys.modules if "." not in name)))
+"""
+
+
+def test_alone_it_gives_evaluates_logits_and_imports_neither_torch_nor_this_project(
+    shipped: Path, rows: pd.DataFrame, expected: np.ndarray
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        input=json.dumps(pairs(rows)),
+        capture_output=True,
+        text=True,
+        cwd=shipped,
+    )
+    assert done.returncode == 0, done.stderr
+    logits, answers, modules = map(json.loads, done.stdout.splitlines())
+    np.testing.assert_array_equal(np.array(logits, np.float32), expected)
+    assert not {"torch", "transformers", "onnxruntime", "stages", "pandas"} & set(modules)
+    labels = np.array(["different", "paraphrase"])[expected.argmax(1)]
+    assert [label for label, _ in answers] == labels[:3].tolist()
+    assert all(0.5 <= probability <= 1 for _, probability in answers)
+
+
+def test_it_is_loaded_as_stage_export_checks_it(
+    shipped: Path, rows: pd.DataFrame, expected: np.ndarray
+) -> None:
+    task, recipe = mrpc.DATASET.task, read_recipe(shipped)
+    sorted_batches = batches_of(load_tokenizer(shipped), task, rows, recipe, 7, "longest")
+    predict = LOADERS[".safetensors"](shipped / WEIGHTS)
+    np.testing.assert_array_equal(predict_all(predict, sorted_batches, len(rows)), expected)
+
+
+def test_the_line_of_the_card_builds_the_same_library_anew(
+    shipped: Path, rows: pd.DataFrame, expected: np.ndarray, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(shipped, tmp_path / "elsewhere")
+    (folder / LIBRARY).write_bytes(b"for another machine")
+    command = [sys.executable, "-c", "from classify import Classifier; Classifier('.')"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    assert COMPILE in done.stderr
+    subprocess.run(COMPILE.split(), cwd=folder, check=True)
+    subprocess.run(command, cwd=folder, check=True)
+    code = f"{command[-1]}.logits({pairs(rows.head(2))!r}).tolist()"
+    found = subprocess.run(
+        [sys.executable, "-c", code.replace("; ", "; print(") + ")"],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=True,
+    )
+    np.testing.assert_array_equal(np.array(json.loads(found.stdout), np.float32), expected[:2])
+
+
+def test_one_classifier_serves_several_threads_at_once(
+    shipped: Path, rows: pd.DataFrame, expected: np.ndarray
+) -> None:
+    from stages.variants.ibert.runtime.classify import Classifier
+
+    classifier, texts = Classifier(shipped), pairs(rows)
+    with ThreadPoolExecutor(8) as pool:
+        parts = list(pool.map(classifier.logits, [texts[i : i + 25] for i in range(0, 1000, 25)]))
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+
+
+def post(port: int, body: object) -> dict:
+    request = Request(f"http://127.0.0.1:{port}", json.dumps(body).encode())
+    with urlopen(request, timeout=60) as reply:
+        answer: dict = json.loads(reply.read())
+    return answer
+
+
+def test_a_service_gives_eight_clients_evaluates_answers_bit_for_bit(
+    shipped: Path, rows: pd.DataFrame, expected: np.ndarray
+) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "serve.py", "0"], stdout=subprocess.PIPE, text=True, cwd=shipped
+    )
+    try:
+        assert child.stdout is not None
+        port = int(child.stdout.readline().split()[-1])
+        texts = [list(pair) for pair in pairs(rows)]
+        with ThreadPoolExecutor(8) as clients:
+            answers = list(clients.map(lambda text: post(port, {"texts": [text]}), texts))
+        logits = np.array([answer["logits"][0] for answer in answers], np.float32)
+        np.testing.assert_array_equal(logits, expected)
+        labels = np.array(["different", "paraphrase"])[expected.argmax(1)]
+        assert [answer["labels"][0] for answer in answers] == labels.tolist()
+        refused: list[object] = [{}, {"texts": []}, {"texts": [["a", "b", "c"]]}, {"texts": [5]}, 1]
+        for wrong in refused:
+            with pytest.raises(HTTPError, match="400"):
+                post(port, wrong)
+    finally:
+        child.kill()
+        child.wait()
