@@ -14,7 +14,7 @@ repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: wha
 	$(RUN) stages.commands.repro
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
-	$(RUN) pytest --durations=20 tests/unit tests/pipeline
+	$(RUN) pytest -n 2 --dist loadfile --durations=20 tests/unit tests/pipeline
 
 test-fast: $(VENV)/ready-dev    ## the unit tests alone, without the slow ones
 	$(RUN) pytest tests/unit -m "not slow"

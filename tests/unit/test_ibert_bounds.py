@@ -130,7 +130,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in SOURCES:
         shutil.copy(source, folder)
     command = (
-        "c++ -O1 -g -pthread -fno-exceptions -fsanitize=address,undefined -x c ibert.c example.c"
+        "c++ -O2 -g -pthread -fno-exceptions -fsanitize=address,undefined -x c ibert.c example.c"
     )
     command += " -x c++ classify.cpp -o example -lm"
     done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)

@@ -44,7 +44,7 @@ class Model:
         """
         self.pointer = None
         try:
-            self.library = declared(ctypes.CDLL(str(library)))
+            self.library = declared(ctypes.CDLL(str(library.resolve())))
         except OSError as error:
             raise CannotRun(f"{error}; build it anew beside its sources: {COMPILE}") from None
         message = ctypes.create_string_buffer(ERROR_BYTES)
