@@ -42,7 +42,7 @@ int main(int argc, char **argv) {
     if (bar) read_numbers(bar + 1, types, starts[texts]);
     texts++;
   }
-  logits = calloc((size_t)texts * (size_t)outputs + 1, sizeof *logits);
+  logits = (int32_t *)calloc((size_t)texts * (size_t)outputs + 1, sizeof *logits);
   wrong = ibert_classify(model, texts, starts, ids, types, argc > 3 ? atoi(argv[3]) : 1, logits, NULL);
   if (wrong) return fprintf(stderr, "%s\n", wrong), 1;
   for (int32_t i = 0; i < texts * outputs; i++) {
