@@ -139,7 +139,7 @@ def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None
     orphans = children()
     process.kill()  # only the stage: its timed processes must notice by themselves
     process.wait()
-    left = psutil.wait_procs(orphans, timeout=30)[1]
+    left = psutil.wait_procs(orphans, timeout=90)[1]
     assert [orphan for orphan in left if not has_ended(orphan)] == []
     assert repo.contents("metrics/mrpc/latency") == before
     repo.run(*command)

@@ -83,7 +83,7 @@ def test_the_kernel_knows_each_activation_and_no_other(kernel: str) -> None:
 def test_an_unknown_instruction_set_is_refused(kernel: str) -> None:
     made = layer(20, 70)
     made.kernel = "avx512"
-    with pytest.raises(RuntimeError, match=r"must be scalar, avx2 or vnni, .* not 'avx512' "):
+    with pytest.raises(RuntimeError, match=r"must be scalar, avx2, vnni or amx, .* not 'avx512' "):
         made(torch.zeros(2, 70))
 
 
