@@ -34,25 +34,12 @@ CONTEXT = 8
 LOGIT_BITS = 16  # behind the point, where the logits are small enough
 
 
-def build(
-    module: nn.Module,
-    family: Family,
-    sizes: Sizes,
-    epsilon: float,
-    weights: dict[str, rounding.Safe],
-    largest: Largest,
-) -> dict[str, np.ndarray]:
-    """The tensors of `layout.entries`.
-
-    Args:
-        module: whose embeddings, LayerNorms, biases and logits' layer are taken.
-        weights: of all other Linears, by name.
-    """
-    return Building(module, family, sizes, epsilon, weights, largest).tensors
-
-
 class Building:
-    """One walk from the embeddings to the logits: each step needs the scale of the one before."""
+    """One walk from the embeddings to the logits: each step needs the scale of the one before.
+
+    Attributes:
+        tensors: those of `layout.entries`.
+    """
 
     def __init__(
         self,
@@ -63,6 +50,10 @@ class Building:
         weights: dict[str, rounding.Safe],
         largest: Largest,
     ) -> None:
+        """Args:
+        module: whose embeddings, LayerNorms, biases and logits' layer are taken.
+        weights: of all other Linears, by name.
+        """
         self.sizes, self.weights, self.largest, self.epsilon = sizes, weights, largest, epsilon
         self.modules: dict[str, Any] = dict(module.named_modules())
         self.tensors: dict[str, np.ndarray] = {}

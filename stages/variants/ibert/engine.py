@@ -19,7 +19,7 @@ from stages.model.tokens import Batch, Predict, unpadded
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
 from stages.variants.ibert import layout
-from stages.variants.ibert.building import build
+from stages.variants.ibert.building import Building
 from stages.variants.ibert.calibration import largest_of
 from stages.variants.ibert.compiling import SOURCES, library
 from stages.variants.ibert.onnx_form import write_onnx
@@ -63,7 +63,8 @@ def quantize(ingredients: Ingredients, folder: Path, max_weight_error: float, ro
     sample = padded(ingredients.task, checkpoint, choose_rows(ingredients.train, rows, SEED))
     largest = largest_of(module, sample, {name: safe.scale for name, safe in weights.items()})
     epsilon = getattr(module.config, family.eps) if family.eps else DISTILBERT_EPS
-    layout.write(build(module, family, sizes, epsilon, weights, largest), sizes, folder / WEIGHTS)
+    building = Building(module, family, sizes, epsilon, weights, largest)
+    layout.write(building.tensors, sizes, folder / WEIGHTS)
     counted: dict[str, int] = {}
     predict = load_counting(folder, counted)
     for _, batch in sample:
