@@ -21,6 +21,7 @@ from bench import workloads
 from bench.environment import environment
 from bench.isa import NATIVE, Isa
 from bench.options import SCRATCH
+from bench.ours import IN_TORCH
 from bench.race import Outcome, race
 from bench.workloads import BERT, MINILM, PAIRS, Workload
 from stages import variants
@@ -34,8 +35,8 @@ FILE = Path(__file__).with_name("integers.json")
 BLOCK = (8, 128)  # texts and tokens of the batch that the paper's speed-up is compared on
 BLOCKS, ROUNDS = 6, 3
 SHORT = 16  # tokens
-OF_BERT = ["fp32", "int8_fast", "ibert", "ibert_paper"]
-OF_MINILM = ["fp32", "int8_fast", "ibert"]
+OF_BERT = ["fp32", IN_TORCH, "int8_fast", "ibert", "ibert_paper"]
+OF_MINILM = ["fp32", IN_TORCH, "int8_fast", "ibert"]
 AT_LEAST = {
     "ibert_vs_fp32_x": 3.6,
     "ibert_vs_int8_fast_x": 1.12,
@@ -129,14 +130,18 @@ def ratios(outcomes: dict[str, Outcome]) -> dict[str, float | None]:
     ours = (BERT, "ibert", 1, "sorted")
     found = {
         "ibert_vs_fp32_x": ratio((BERT, "fp32", 1, "sorted"), ours),
-        "ibert_vs_int8_fast_x": ratio((BERT, "int8_fast", 1, "sorted"), ours),
+        "ibert_vs_int8_fast_x": ratio((BERT, IN_TORCH, 1, "sorted"), ours),
+        "ibert_vs_int8_fast_runtime_x": ratio((BERT, "int8_fast", 1, "sorted"), ours),
         "ibert_vs_hf_simulation_x": ratio((BERT, "ibert_paper", 1, "sorted"), ours),
         "ibert_threads2_vs_1_x": ratio(ours, (BERT, "ibert", 2, "sorted")),
         "ibert_minilm_vs_int8_fast_x": ratio(
-            (MINILM, "int8_fast", 1, "sorted"), (MINILM, "ibert", 1, "sorted")
+            (MINILM, IN_TORCH, 1, "sorted"), (MINILM, "ibert", 1, "sorted")
         ),
         "ibert_minilm_len16_vs_int8_fast_x": ratio(
-            (MINILM, "int8_fast", 1, "length"), (MINILM, "ibert", 1, "length")
+            (MINILM, IN_TORCH, 1, "length"), (MINILM, "ibert", 1, "length")
+        ),
+        "int8_fast_minilm_len16_vs_in_torch_x": ratio(
+            (MINILM, IN_TORCH, 1, "length"), (MINILM, "int8_fast", 1, "length")
         ),
         "ibert_bert_ms": medians.get(ours),
         "ibert_minilm_len16_ms": medians.get((MINILM, "ibert", 1, "length")),
@@ -206,13 +211,13 @@ print(resident("VmHWM") - before)
 
 def peak(artifact: Path) -> dict[str, float]:
     """MB of a batch of BLOCK on BERT-base: beside Python, tokenizers and the weights themselves."""
-    from stages.variants.ibert.compiling import library
-    from stages.variants.ibert.runtime import classify
+    from stages.engines.ibert.engine import RUNTIME
+    from stages.engines.runtime.shipped import classify
 
     weights = artifact / classify.WEIGHTS
     with tempfile.TemporaryDirectory() as elsewhere:
         command = [sys.executable, "-c", PEAK, str(Path(classify.__file__).parent.resolve())]
-        command += [str(weights.resolve()), str(library())]
+        command += [str(weights.resolve()), str(RUNTIME.library())]
         done = subprocess.run(command, cwd=elsewhere, capture_output=True, text=True, check=True)
     size = weights.stat().st_size / 1e6
     return {"ibert_peak_over_weights_mb": float(done.stdout) - size, "ibert_weights_mb": size}

@@ -65,12 +65,15 @@ def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-de
 
     from stages.engines.safe_l import rounding
 
-    linear = importlib.import_module("stages.variants.int8_fast.linear").FastLinear
+    linear = importlib.import_module("stages.variants.int8_fast.linear")
+    dispatch = importlib.import_module("stages.variants.int8_fast.kernel.dispatch")
+    importlib.import_module("stages.variants.int8_fast.kernel.operators").load()
     levels = rounding.LANE_LIMIT // (2 * products)
     weight = plain.weight.detach()
     scale = weight.abs().amax(dim=1) / levels
     q = torch.round(weight / scale[:, None]).clamp(-levels, levels).to(torch.int8)
-    ours = linear(q, scale, plain.bias.detach(), products)
+    packed = linear.Packed.of(q, scale, plain.bias.detach(), products)
+    ours = linear.FastLinear(packed, dispatch.choose_kernel())
     return lambda: ours(x)
 
 

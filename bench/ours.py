@@ -7,17 +7,25 @@ from bench.isa import Isa
 from bench.peers import torch_threads
 from stages import variants
 from stages.dataset.task import Task
+from stages.model.artifact import WEIGHTS
 from stages.model.ingredients import Ingredients, Skipped
 from stages.model.tokens import Predict
+from stages.plumbing.memory import keep_freed_memory
 from stages.settings.params import load_params
 
 # The rows that a variant may learn from before it is built, and the task: see workloads.py.
 TRAIN, TASK = "train.parquet", "task.json"
 
 
+# int8_fast as torch runs it, operator by operator: TorchScript's way, and what int8_fast was before
+# it had a runtime of its own.
+IN_TORCH = "int8_fast_in_torch"
+
+
 class Ours:
     def __init__(self, name: str) -> None:
-        self.name = name
+        self.in_torch = name == IN_TORCH
+        self.name = name = "int8_fast" if self.in_torch else name
         self.LIBRARY = "onnxruntime" if "onnx" in name else "torch"
         if name == "int8_fast":
             self.LIBRARY = name
@@ -36,7 +44,20 @@ class Ours:
 
     def load(self, folder: Path, threads: int) -> tuple[Predict, int | None]:
         threads_found = torch_threads(threads)
+        if self.in_torch:
+            return in_torch(folder), threads_found
         return variants.get(self.name).engine.load(folder), threads_found
+
+
+def in_torch(folder: Path) -> Predict:
+    from stages.variants.int8_fast import encoder
+    from stages.variants.int8_fast.kernel import operators
+    from stages.variants.int8_fast.kernel.dispatch import choose_kernel
+
+    operators.load()
+    classifier = encoder.read(folder / WEIGHTS, choose_kernel())
+    keep_freed_memory()
+    return classifier
 
 
 def settings(name: str, isa: Isa) -> Any:

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.variants.ibert import layout
-from stages.variants.ibert.layout import Sizes
-from stages.variants.ibert.reference import normal_bits, root_of
+from stages.engines.ibert.reference import normal_bits, root_of
+from stages.engines.ibert.tensors import FORMAT, LAYER_SCALARS
+from stages.engines.runtime import packed_file
+from stages.engines.runtime.packed_file import Sizes
 
 # Heads of odd sizes, columns that fill no panel, one layer, no table of types, positions from 2 on,
 # a text longer than 512, both activations and both heads, a regression.
@@ -35,7 +36,7 @@ def random_model(file: Path, sizes: Sizes, seed: int, wild: bool = False) -> Pat
         near = round(np.log2(k) / 2)
         return between(-3, 12, (near - 1, near + 1))
 
-    scalars = np.zeros((layout.round_up(sizes.layers, 4), layout.LAYER_SCALARS), np.int32)
+    scalars = np.zeros((packed_file.round_up(sizes.layers, 4), LAYER_SCALARS), np.int32)
     for i in range(sizes.layers):
         for j in range(4):
             k = sizes.ffn if j == 3 else sizes.hidden
@@ -48,34 +49,34 @@ def random_model(file: Path, sizes: Sizes, seed: int, wild: bool = False) -> Pat
         )
     dense = shift_of(sizes.hidden), between(0, 14, (7, 10)), 1
     tensors["layers"] = scalars
-    tensors["model"] = layout.model_scalars(
-        sizes, *dense, 15, 12, 100, normal_bits(sizes.hidden), root_of(sizes.hidden)
+    tensors["model"] = packed_file.model_scalars(
+        FORMAT, sizes, *dense, 15, 12, 100, normal_bits(sizes.hidden), root_of(sizes.hidden)
     )
-    for name, (n, k) in layout.linears(sizes).items():
+    for name, (n, k) in packed_file.linears(sizes).items():
         # With S = 1 a lane of AVX2 holds two weights: 258 of one sign at most, so 127 each will do.
         weight = random.integers(-127, 128, (n, k)).astype(np.int8)
         limit = np.full(n, 32767, np.int16)
         if name.endswith("qkv"):
             limit[: n // 3 * 2], limit[n // 3 * 2 :] = 4095, 2047 >> (sizes.positions > 512)
         tensors |= {
-            f"{name}.weight": layout.pack(weight),
+            f"{name}.weight": packed_file.pack(weight),
             f"{name}.weight_sum": weight.sum(1, dtype=np.int32),
             f"{name}.multiplier": random.integers(1 if wild else 8000, 32768, n).astype(np.int16),
             f"{name}.bias": random.integers(-3000, 3000, n).astype(np.int16),
             f"{name}.limit": limit,
         }
-    for name in layout.norms(sizes):
+    for name in packed_file.norms(sizes):
         low = -32767 if wild else 15000
         tensors[f"{name}.gamma"] = random.integers(low, 32768, sizes.hidden).astype(np.int16)
         tensors[f"{name}.beta"] = random.integers(-3000, 3000, sizes.hidden).astype(np.int16)
     shape = (sizes.outputs, sizes.hidden)
     tensors["head.weight"] = random.integers(-32767, 32768, shape).astype(np.int16)
     tensors["head.bias"] = random.integers(-(10**6), 10**6, sizes.outputs).astype(np.int32)
-    for name, rows in layout.tables(sizes).items():
+    for name, rows in packed_file.tables(sizes).items():
         weight = random.integers(-127, 128, (rows, sizes.hidden)).astype(np.int8)
         tensors[f"{name}.weight"] = weight
         tensors[f"{name}.multiplier"] = random.integers(1, 10900, rows).astype(np.int16)
-    layout.write(tensors, sizes, file)
+    packed_file.write(FORMAT, tensors, sizes, file)
     return file
 
 

@@ -57,7 +57,7 @@ def get(name: str) -> Peer:
     """
     if name in names():
         return cast(Peer, importlib.import_module(f"{__name__}.{name}"))
-    if name in variants.names():
+    if name in known():
         from bench.ours import Ours
 
         return Ours(name)
@@ -65,7 +65,9 @@ def get(name: str) -> Peer:
 
 
 def known() -> list[str]:
-    return [*names(), *variants.names()]
+    from bench.ours import IN_TORCH
+
+    return [*names(), *variants.names(), IN_TORCH]
 
 
 def missing(peer: Peer) -> list[str]:

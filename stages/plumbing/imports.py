@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Can stop a stage (arguments, errors, safe writing), never change its result.
 NO_RESULT = ("stages/plumbing/", "stages/settings/")
-NATIVE = (".h", ".cpp")
+NATIVE = (".h", ".c", ".cpp")
 
 
 def files_of(modules: Iterable[str]) -> list[str]:
@@ -18,8 +18,8 @@ def files_of(modules: Iterable[str]) -> list[str]:
 
     Imports inside of functions count, those for type checkers do not. A module that is named as a
     string counts too (`runs_on="stages.engines..."`, `python -m stages...`). A folder that also
-    holds sources in another language, such as the kernel's, counts as a whole. So do the packages
-    around a module, unless they hold a docstring alone.
+    holds sources in another language, such as a kernel's, counts as a whole; so do folders in it
+    that hold such alone. So do the packages around a module, unless they hold a docstring alone.
     """
     needed: set[str] = set()
     waiting = [path for name in modules for path in files_named(name)]
@@ -30,11 +30,11 @@ def files_of(modules: Iterable[str]) -> list[str]:
         needed.add(path)
         waiting += [file for name in modules_in(path) for file in files_named(name)]
         waiting += packages_of(path)
-        beside = [one for one in (ROOT / path).parent.iterdir() if one.suffix in NATIVE]
-        needed |= {one.relative_to(ROOT).as_posix() for one in beside}
-        if beside:
-            python = (ROOT / path).parent.glob("*.py")
-            waiting += [one.relative_to(ROOT).as_posix() for one in python]
+        folder = (ROOT / path).parent
+        native = native_of(folder)
+        needed |= {one.relative_to(ROOT).as_posix() for one in native}
+        if any(one.parent == folder for one in native):
+            waiting += [one.relative_to(ROOT).as_posix() for one in folder.glob("*.py")]
     return sorted(needed)
 
 
@@ -44,6 +44,18 @@ def checksum_of(modules: Iterable[str]) -> str:
     for path in files_of(modules):
         digest.update(f"{path}\0".encode() + (ROOT / path).read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+@cache
+def native_of(folder: Path) -> list[Path]:
+    """Sources in another language in `folder`, and in those below it that hold no Python."""
+    found = []
+    for path in folder.iterdir():
+        if path.suffix in NATIVE:
+            found.append(path)
+        elif path.is_dir() and not any(path.glob("*.py")):
+            found += native_of(path)
+    return found
 
 
 @cache

@@ -124,12 +124,16 @@ def how_to_build(folder: Path) -> list[str]:
 def how_to_load(recipe: Recipe, texts: str, files: list[str], loaders: list[str]) -> list[str]:
     """Python that runs the export: its runtime, or TorchScript, or ONNX where there is no other."""
     if RUNTIME in loaders:
-        return [
+        lines = [
             "from classify import Classifier  # numpy and tokenizers, no torch",
             "",
             'classifier = Classifier(".", threads=1)',
             f"label, probability = classifier([({texts})])[0]",
         ]
+        if LOADER in loaders:
+            lines += ["", "# or in torch, behind `import torch, load_kernel`, which compiles:"]
+            lines.append('# torch.jit.load("model.pt")')
+        return lines
     torchscript = "model.pt" in files
     kind = "pt" if torchscript else "np"
     order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)

@@ -16,11 +16,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string_view>
 #include <vector>
 
+using namespace safe_l;
 using namespace int8_fast;
 
 bool guarded = false;
@@ -34,7 +36,8 @@ struct Buffer {
 
   explicit Buffer(int64_t count) : bytes(count * sizeof(T)) {
     if (!guarded) {
-      data = static_cast<T*>(std::malloc(bytes));
+      // Aligned where it is whole cache lines, as the sums must be.
+      data = static_cast<T*>(bytes % 64 ? std::malloc(bytes) : std::aligned_alloc(64, bytes));
       return;
     }
     const size_t page = sysconf(_SC_PAGESIZE);
@@ -59,17 +62,25 @@ uint32_t random_below(uint32_t limit) {
   return uint32_t((uint64_t(state) * limit) >> 32);
 }
 
-extern "C" __attribute__((noinline)) void forward(const Layer& layer, const Tiles& tiles,
-                                                  Epilogue finish, const float* x, int64_t m,
-                                                  uint8_t* q, Row* rows, float* y) {
-  const int64_t k = layer.k, padded = layer.padded_k, panels = pieces(layer.n, PANEL);
-  for (int64_t r = 0; r < m; r++) rows[r] = quantize_row(x + r * k, k, padded, q + r * padded);
+using Block = decltype(&block<Then::nothing>);
+
+Block block_for(std::string_view activation) {
+  if (activation == "residual") return block<Then::residual>;
+  if (activation == "gelu") return block<Then::gelu>;
+  return activation == "relu" ? block<Then::relu> : block<Then::nothing>;
+}
+
+extern "C" __attribute__((noinline)) void forward(const Linear& layer, const Tiles& tiles, Block run, const float* x,
+                                                  int64_t m, uint8_t* q, Row* rows, int32_t* sums, float* y) {
+  const int64_t k = layer.k, padded = layer.padded_k, panels = pieces(layer.n, PANEL), n = layer.n;
+  for (int64_t r = 0; r < m; r++) rows[r] = to_seven_bits(x + r * k, k, padded, q + r * padded);
   // In two parts each way, as two threads would.
   const int64_t middle = std::min(m, round_up(m / 2, tiles.rows));
+  Cuts cuts;
   for (int64_t half = 0; half < 2; half++) {
     const int64_t first = half ? panels / 2 : 0, last = half ? panels : panels / 2;
-    block(layer, tiles, finish, q, rows, 0, middle, first, last, y);
-    block(layer, tiles, finish, q, rows, middle, m, first, last, y);
+    run(layer, tiles, {q, rows}, 0, middle, first, last, 0, y, n, sums, cuts);
+    run(layer, tiles, {q, rows}, middle, m, first, last, 0, y + middle * n, n, sums, cuts);
   }
 }
 
@@ -112,10 +123,14 @@ void check(int64_t m, int64_t n, int64_t k, std::string_view instruction_set, in
   for (int64_t r = 0; r < m; r++)  // one row of extremes alone, one constant, the others anything
     for (int64_t i = 0; i < k; i++)
       x[r * k + i] = r % 3 == 0 ? (i ? 2.0f : -2.0f) : r % 3 == 1 ? 0.75f : random_below(4001) / 1000.0f - 2;
-  const Layer layer = {packed.data, channels.data, channels.data + wide, channels.data + 2 * wide,
-                       n, k, padded};
+  const Linear layer = {n, k, padded, products, packed.data, channels.data, channels.data + wide,
+                        channels.data + 2 * wide};
   const Tiles& tiles = *tiles_for(instruction_set, products);
-  forward(layer, tiles, epilogue_for(activation), x.data, m, q.data, rows.data, y.data);
+  // What was there before counts for a residual alone.
+  const bool residual = activation == "residual";
+  for (int64_t i = 0; i < m * n - missing; i++) y[i] = residual ? 0.25f : NAN;
+  Buffer<int32_t> sums(round_up(m, tiles.rows) * PANEL);  // whole cache lines, so aligned in both modes
+  forward(layer, tiles, block_for(activation), x.data, m, q.data, rows.data, sums.data, y.data);
   for (int64_t r = 0; r < m; r++) {
     double span = 0;
     for (int64_t i = 0; i < padded; i++) {
@@ -131,7 +146,7 @@ void check(int64_t m, int64_t n, int64_t k, std::string_view instruction_set, in
       for (int64_t i = 0; i < k; i++) sum += int64_t(q[r * padded + i]) * weights[j * k + i];
       const double product = double(rows[r].scale) * channels[j] * double(sum);
       const double exact = product + double(rows[r].low) * channels[wide + j] + channels[2 * wide + j];
-      const double error = std::abs(y[r * n + j] - activated(activation, exact));
+      const double error = std::abs(y[r * n + j] - (residual ? 0.25 : 0) - activated(activation, exact));
       if (!(error <= 2e-6 + 1e-6 * (1 + span * channels[j] * largest))) wrong("y", m, n, k, products);
     }
   }
@@ -145,10 +160,10 @@ void check_attention(int64_t length, int64_t queries, int64_t size) {
   for (int64_t i = 0; i < queries * stride; i++) q[i] = random_below(2000) / 500.0f - 2;
   for (int64_t i = 0; i < length * stride; i++) k[i] = random_below(2000) / 500.0f - 2;
   for (int64_t i = 0; i < length * stride; i++) v[i] = random_below(2000) / 500.0f - 2;
-  std::vector<float> scratch;
+  Buffer<char> scratch(scratch_bytes(length, size));
   // The second head, which ends where its buffers end.
   attend({q.data + size, stride, queries}, {k.data + size, stride, length},
-         {v.data + size, stride, length}, size, out.data + size, stride, scratch);
+         {v.data + size, stride, length}, size, out.data + size, stride, scratch.data);
   for (int64_t i = 0; i < queries; i++) {
     std::vector<double> shares(length), mixed(size);
     double sum = 0;
@@ -193,7 +208,7 @@ int main(int argc, char** argv) {
   }
   guarded = !std::strcmp(mode, "guarded");
   if (!guarded && std::strcmp(mode, "heap")) return std::puts("heap, guarded or forward?"), 2;
-  const char* activations[] = {"none", "gelu", "relu"};
+  const char* activations[] = {"none", "gelu", "relu", "residual"};
   int cases = 0;
   for (const char* instruction_set : {"scalar", "avx2", "vnni", "amx"}) {
     if (!std::strcmp(instruction_set, "vnni") && !cpu_has_vnni()) continue;
@@ -202,7 +217,7 @@ int main(int argc, char** argv) {
       for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25})
         for (int64_t n : {1, 7, 8, 9, 16, 17, 33})
           for (int64_t k : {1, 7, 8, 31, 33, 64, 65, 191}) {
-            check(m, n, k, instruction_set, products, activations[cases % 3]);
+            check(m, n, k, instruction_set, products, activations[cases % 4]);
             cases++;
           }
       check(3, 17, 1025, instruction_set, products, "none");   // k in two cuts, the second one short

@@ -9,7 +9,7 @@ import requests
 
 from stages.model import cpu
 from stages.plumbing.command import UserError
-from stages.variants.int8_fast.kernel import dispatch
+from stages.variants.int8_fast.kernel import dispatch, operators
 from tests.stand_in_hub import Server
 
 SITE = "https://dl.fbaipublicfiles.com"
@@ -55,7 +55,9 @@ def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setenv(dispatch.FORCED, request.param)
     dispatch.choose_kernel.cache_clear()
     try:
-        yield dispatch.choose_kernel()
+        chosen = dispatch.choose_kernel()
+        operators.load()
+        yield chosen
     except UserError as reason:
         pytest.skip(str(reason))
     finally:

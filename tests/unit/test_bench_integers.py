@@ -20,13 +20,18 @@ def outcome(**ms: list[float]) -> Outcome:
 OUTCOMES = {
     BERT: outcome(
         fp32_1_sorted=[400, 360, 9000],
-        int8_fast_1_sorted=[150, 150],
+        int8_fast_in_torch_1_sorted=[150, 150],
+        int8_fast_1_sorted=[130],
         ibert_paper_1_sorted=[1000],
         ibert_1_sorted=[100, 90, 110],
         ibert_2_sorted=[50],
     ),
     MINILM: outcome(
-        int8_fast_1_length=[2.5], ibert_1_length=[1.0], int8_fast_1_sorted=[9], ibert_1_sorted=[6]
+        int8_fast_in_torch_1_length=[2.5],
+        int8_fast_1_length=[1.25],
+        ibert_1_length=[1.0],
+        int8_fast_in_torch_1_sorted=[9],
+        ibert_1_sorted=[6],
     ),
 }
 
@@ -35,6 +40,8 @@ def test_ratios_are_those_of_medians_over_the_same_batches() -> None:
     found = ratios(OUTCOMES)
     assert found["ibert_vs_fp32_x"] == 4
     assert found["ibert_vs_int8_fast_x"] == 1.5
+    assert found["ibert_vs_int8_fast_runtime_x"] == 1.3
+    assert found["int8_fast_minilm_len16_vs_in_torch_x"] == 2
     assert found["ibert_vs_hf_simulation_x"] == 10
     assert found["ibert_threads2_vs_1_x"] == 2
     assert found["ibert_minilm_len16_vs_int8_fast_x"] == 2.5

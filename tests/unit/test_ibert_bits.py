@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 
 from stages import variants
+from stages.engines.ibert import engine
+from stages.engines.ibert.engine import RUNTIME
+from stages.engines.ibert.reference import Reference, Saturations
+from stages.engines.ibert.tensors import FORMAT
+from stages.engines.runtime import library, packed_file
+from stages.engines.runtime.shipped.classify import WEIGHTS, CannotRun, Model
 from stages.plumbing.command import UserError
-from stages.variants.ibert import compiling, layout
-from stages.variants.ibert.reference import Reference, Saturations
-from stages.variants.ibert.runtime.classify import WEIGHTS, CannotRun, Model
 from tests.building import as_if_trained, batch, build, make_ingredients
 from tests.families import FAMILIES
 from tests.integer_models import ODD_SIZES, random_model, random_texts
 
 KERNELS = ("avx2", "vnni", "amx", "c99")
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
-HERE = Path(compiling.__file__).parent
+HERE = Path(engine.__file__).parent
 
 
 @pytest.fixture(params=KERNELS)
@@ -28,7 +31,7 @@ def kernel(request: pytest.FixtureRequest) -> str:
 
 def opened(weights: Path, kernel: str) -> Model:
     try:
-        return Model(compiling.library(), weights, kernel)
+        return Model(RUNTIME.library(), weights, kernel)
     except CannotRun as reason:
         pytest.skip(str(reason))
 
@@ -38,14 +41,16 @@ def run(
 ) -> np.ndarray:
     starts = np.cumsum([0, *(len(text) for text in ids)])
     flat = None if types is None else np.concatenate(types)
-    return model.integers(np.concatenate(ids), starts, flat, threads, **more)  # type: ignore[arg-type]
+    return model.raw(np.concatenate(ids), starts, flat, threads, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("wild", [False, True], ids=["tame", "wild"])
 @pytest.mark.parametrize("sizes", ODD_SIZES.values(), ids=ODD_SIZES.keys())
-def test_models_of_odd_sizes(sizes: layout.Sizes, wild: bool, kernel: str, tmp_path: Path) -> None:
+def test_models_of_odd_sizes(
+    sizes: packed_file.Sizes, wild: bool, kernel: str, tmp_path: Path
+) -> None:
     file = random_model(tmp_path / "model.safetensors", sizes, seed=1, wild=wild)
-    model, judge = opened(file, kernel), Reference(*layout.read(file))
+    model, judge = opened(file, kernel), Reference(*packed_file.read(FORMAT, file))
     longest = 600 if sizes.positions == 600 and not wild else 70
     ids, types = random_texts(sizes, 2, longest)
     expected = judge(ids, types)
@@ -59,11 +64,13 @@ def test_models_of_odd_sizes(sizes: layout.Sizes, wild: bool, kernel: str, tmp_p
 
 
 def test_what_is_cut_is_counted(kernel: str, tmp_path: Path) -> None:
-    sizes = layout.Sizes(64, 2, 2, 128, 99, 80, 2, 0, 9, 0, 0)  # whole panels: no junk behind n
+    sizes = packed_file.Sizes(
+        64, 2, 2, 128, 99, 80, 2, 0, 9, 0, 0
+    )  # whole panels: no junk behind n
     file = random_model(tmp_path / "model.safetensors", sizes, seed=3, wild=True)
     model, (ids, types) = opened(file, kernel), random_texts(sizes, 4)
     cuts, seen = np.zeros(1, np.int64), Saturations()
-    expected = Reference(*layout.read(file))(ids, types, seen)
+    expected = Reference(*packed_file.read(FORMAT, file))(ids, types, seen)
     np.testing.assert_array_equal(run(model, ids, types, cuts=cuts), expected)
     assert cuts[0] == (0 if kernel == "c99" else sum(seen.values()))
     assert seen
@@ -109,10 +116,10 @@ def test_without_a_compiler_numpy_gives_the_same(
     engine = variants.get("ibert").engine
     expected = engine.load(artifacts["bert"])(batch())
 
-    def none() -> Path:
+    def none(_: library.Runtime) -> Path:
         raise CannotRun("the runtime cannot be compiled: there is no c++")
 
-    monkeypatch.setattr(engine, "library", none)
+    monkeypatch.setattr(library, "compiled", none)
     np.testing.assert_array_equal(engine.load(artifacts["bert"])(batch()), expected)
     assert "NumPy computes the same, but slowly" in capsys.readouterr().err
     monkeypatch.setenv("IBERT_KERNEL", "avx2")
@@ -131,11 +138,11 @@ def test_a_damaged_file_is_refused(artifacts: dict[str, Path], tmp_path: Path) -
     }.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CannotRun, match=name):
-            Model(compiling.library(), tmp_path / name)
+            Model(RUNTIME.library(), tmp_path / name)
     with pytest.raises(CannotRun, match="cannot be opened"):
-        Model(compiling.library(), tmp_path / "absent")
+        Model(RUNTIME.library(), tmp_path / "absent")
     with pytest.raises(CannotRun, match="this CPU cannot run neon"):
-        Model(compiling.library(), artifacts["bert"] / WEIGHTS, "neon")
+        Model(RUNTIME.library(), artifacts["bert"] / WEIGHTS, "neon")
 
 
 @pytest.mark.parametrize(
@@ -151,9 +158,9 @@ def test_a_damaged_file_is_refused(artifacts: dict[str, Path], tmp_path: Path) -
 def test_what_the_tables_do_not_have_is_refused(
     ids: list[int], types: list[int] | None, complaint: str, artifacts: dict[str, Path]
 ) -> None:
-    model = Model(compiling.library(), artifacts["bert"] / WEIGHTS)
+    model = Model(RUNTIME.library(), artifacts["bert"] / WEIGHTS)
     with pytest.raises(ValueError, match=complaint):
-        model.integers(
+        model.raw(
             np.array(ids), np.array([0, len(ids)]), None if types is None else np.array(types)
         )
 
@@ -169,7 +176,7 @@ def compiled_twin(folder: Path, *command: str) -> Path:
 
 def differing(program: list[str], file: Path, seed: int) -> int:
     """Logits in which the program and the judge differ, over random texts."""
-    sizes, tensors = layout.read(file)
+    sizes, tensors = packed_file.read(FORMAT, file)
     ids, types = random_texts(sizes, seed)
     lines = [
         " ".join(map(str, one)) + " | " + " ".join(map(str, its))

@@ -10,12 +10,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.engines.ibert.engine import RUNTIME
+from stages.engines.ibert.reference import STEPS, Reference, normal_bits
+from stages.engines.ibert.tensors import FORMAT
+from stages.engines.runtime import packed_file
+from stages.engines.runtime.packed_file import Sizes
+from stages.engines.runtime.shipped.classify import WEIGHTS
 from stages.engines.safe_l.rounding import LANE_LIMIT, PRODUCTS, lane_sums
-from stages.variants.ibert import layout
-from stages.variants.ibert.compiling import SOURCES
-from stages.variants.ibert.layout import Sizes
-from stages.variants.ibert.reference import STEPS, Reference, normal_bits
-from stages.variants.ibert.runtime.classify import WEIGHTS
 from tests.building import as_if_trained, build, make_ingredients
 from tests.families import FAMILIES
 from tests.integer_models import ODD_SIZES, random_model, random_texts
@@ -33,7 +34,7 @@ def built(
     model = tiny_bert if family == "bert" else FAMILIES[family](folder / "fresh")
     inputs = ["input_ids", "attention_mask"] + ["token_type_ids"] * (family == "bert")
     ingredients = make_ingredients(as_if_trained(model, folder / "model"), folder, inputs)
-    return layout.read(build("ibert", ingredients, folder / "ibert") / WEIGHTS)
+    return packed_file.read(FORMAT, build("ibert", ingredients, folder / "ibert") / WEIGHTS)
 
 
 def of_linears(built: Built) -> dict[str, tuple[int, int, int]]:
@@ -42,7 +43,7 @@ def of_linears(built: Built) -> dict[str, tuple[int, int, int]]:
     found = {
         f"layer.{i}.{name}": tuple(tensors["layers"][i, 3 * j : 3 * j + 3].tolist())
         for i in range(sizes.layers)
-        for j, name in enumerate(layout.LINEARS)
+        for j, name in enumerate(packed_file.LINEARS)
     }
     return found | {"head.dense": tuple(tensors["model"][12:15].tolist())}
 
@@ -50,7 +51,7 @@ def of_linears(built: Built) -> dict[str, tuple[int, int, int]]:
 def test_every_sum_of_products_fits_its_lane_and_int32_after_its_shift(built: Built) -> None:
     _, tensors = built
     for name, (shift, gain, products) in of_linears(built).items():
-        weight = layout.unpack(tensors[f"{name}.weight"]).astype(np.int64)
+        weight = packed_file.unpack(tensors[f"{name}.weight"]).astype(np.int64)
         assert products in PRODUCTS
         assert lane_sums(torch.from_numpy(weight).short(), products).max() <= LANE_LIMIT
         np.testing.assert_array_equal(weight.sum(1), tensors[f"{name}.weight_sum"])
@@ -73,7 +74,7 @@ def test_every_multiplier_is_positive_and_one_of_each_layer_fills_its_bits(built
 
 def test_scores_and_what_is_summed_up_of_values_fit_int32(built: Built) -> None:
     sizes, tensors = built
-    size, one = sizes.hidden // sizes.heads, layout.round_up(sizes.hidden, layout.PANEL)
+    size, one = sizes.hidden // sizes.heads, packed_file.round_up(sizes.hidden, packed_file.PANEL)
     tokens = sizes.positions - sizes.first_position
     for i in range(sizes.layers):
         limit = tensors[f"layer.{i}.qkv.limit"].astype(np.int64)
@@ -87,7 +88,7 @@ def test_scores_and_what_is_summed_up_of_values_fit_int32(built: Built) -> None:
 def test_no_token_leaves_int16_when_its_embeddings_are_added(built: Built) -> None:
     sizes, tensors = built
     most = 0
-    for name in layout.tables(sizes):
+    for name in packed_file.tables(sizes):
         weight = tensors[f"{name}.weight"].astype(np.int64)
         rows = (weight * 256 * tensors[f"{name}.multiplier"][:, None] + 2**14) >> 15
         most += int(np.abs(rows).max())
@@ -99,7 +100,7 @@ def test_no_layernorm_is_divided_by_zero_or_leaves_its_bits(built: Built) -> Non
     epsilons = [tensors["model"][17], *tensors["layers"][: sizes.layers, 12:14].ravel()]
     assert min(epsilons) >= 1
     assert sizes.hidden**0.5 * 2 ** normal_bits(sizes.hidden) <= 2**14
-    for name in layout.norms(sizes):
+    for name in packed_file.norms(sizes):
         assert np.abs(tensors[f"{name}.gamma"].astype(int)).max() <= INT16
 
 
@@ -117,20 +118,20 @@ def test_a_model_of_more_tokens_has_values_of_fewer_bits(tiny_bert: Path, tmp_pa
     folder = shutil.copytree(tiny_bert, tmp_path / "model")
     AutoModelForSequenceClassification.from_config(config).save_pretrained(folder)
     ingredients = make_ingredients(folder, tmp_path)
-    _, tensors = layout.read(build("ibert", ingredients, tmp_path / "ibert") / WEIGHTS)
+    _, tensors = packed_file.read(FORMAT, build("ibert", ingredients, tmp_path / "ibert") / WEIGHTS)
     assert tensors["layer.0.qkv.limit"].min() == 511  # two doublings of 512 do not reach 1,025
 
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """runtime/example.c and all kernels under the address and undefined behaviour sanitizers."""
+    """example.c and all kernels under the address and undefined behaviour sanitizers."""
     if shutil.which("c++") is None:
         pytest.skip("needs a C++ compiler")
     folder = tmp_path_factory.mktemp("sanitized")
-    for source in SOURCES:
+    for source in RUNTIME.sources:
         shutil.copy(source, folder)
     command = (
-        "c++ -O2 -g -pthread -fno-exceptions -fsanitize=address,undefined -x c ibert.c example.c"
+        "c++ -O2 -g -pthread -fno-exceptions -fsanitize=address,undefined -x c example.c"
     )
     command += " -x c++ classify.cpp -o example -lm"
     done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
@@ -164,7 +165,7 @@ def test_under_the_sanitizers(
 ) -> None:
     file = random_model(tmp_path / "model.safetensors", sizes, 7, wild)
     ids, types = random_texts(sizes, 8)
-    expected = Reference(*layout.read(file))(ids, types)
+    expected = Reference(*packed_file.read(FORMAT, file))(ids, types)
     found = printed(sanitized, file, kernel, 2, ids, types)
     assert [[int(word) for word in line.split()] for line in found.splitlines()] == (
         expected.tolist()
@@ -204,7 +205,7 @@ def test_any_shape_gives_the_judges_integers(
     )
     file = random_model(tmp_path / "model.safetensors", sizes, seed, wild)
     ids, kinds = random_texts(sizes, seed)
-    expected = Reference(*layout.read(file))(ids, kinds).tolist()
+    expected = Reference(*packed_file.read(FORMAT, file))(ids, kinds).tolist()
     for kernel in ("", "avx2"):
         found = printed(sanitized, file, kernel, 1, ids, kinds)
         assert [[int(word) for word in line.split()] for line in found.splitlines()] == expected

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from stages.variants.ibert import compiling
-from stages.variants.ibert.compiling import HERE, SOURCES
-from tests.integer_models import ODD_SIZES, random_model
+from bench.bits import flags_of
+from stages.engines.ibert.engine import HERE, RUNTIME
+from tests.integer_models import ODD_SIZES, random_model, random_texts
 
-ROOT = Path(__file__).parents[2]
-WITNESS = ROOT / "tests" / "native" / "ibert_witness.cpp"
 # All that a mnemonic may be.
 GENERAL = re.compile(  # of general registers, with the letter of a size or without
     r"(mov|movabs|movslq|lea|add|adc|sub|sbb|inc|dec|neg|not|and|or|xor|andn|i?mul|i?div|sh[lr]|sar"
@@ -63,7 +61,7 @@ def allowed(mnemonic: str) -> bool:
 @needs_compiler
 @pytest.mark.skipif(shutil.which("objdump") is None, reason="needs objdump")
 def test_every_instruction_of_the_library_is_on_the_list() -> None:
-    found = mnemonics(compiling.library())
+    found = mnemonics(RUNTIME.library())
     assert len(found) > 60
     assert sorted(name for name in found if not allowed(name)) == []
 
@@ -75,33 +73,19 @@ def test_the_list_has_no_arithmetic_on_floats(name: str) -> None:
     assert not allowed(name)
 
 
-@pytest.fixture(scope="module")
-def witness(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A program around the runtime that clears and reads the CPU's flags in every thread."""
-    folder = tmp_path_factory.mktemp("witness")
-    for source in SOURCES:
-        shutil.copy(source, folder)
-    kernel = ROOT / "stages/variants/int8_fast/kernel/norm.h"
-    shutil.copy(kernel, folder)
-    shutil.copy(WITNESS, folder)
-    command = "c++ -O2 -pthread -fno-exceptions -x c ibert.c -x c++ ibert_witness.cpp -o witness"
-    done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return folder / "witness"
-
-
 @needs_compiler
 @pytest.mark.parametrize("kernel", ["avx2", "vnni", "amx", "c99"])
-def test_no_thread_raises_a_flag_of_the_floating_point_unit(
-    kernel: str, witness: Path, tmp_path: Path
-) -> None:
-    file = random_model(tmp_path / "model.safetensors", ODD_SIZES["as TinyBERT"], seed=0)
-    command = [str(witness), str(file), kernel, "2"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if "cannot run" in done.stderr:
-        pytest.skip(done.stderr.strip())
-    assert done.returncode == 0, done.stderr
-    flags = dict(line.split() for line in done.stdout.splitlines())
+def test_no_thread_raises_a_flag_of_the_floating_point_unit(kernel: str, tmp_path: Path) -> None:
+    sizes = ODD_SIZES["as TinyBERT"]
+    file = random_model(tmp_path / "model.safetensors", sizes, seed=0)
+    ids, types = random_texts(sizes, 1)
+    texts = [
+        {"input_ids": one.tolist(), "token_type_ids": its.tolist()}
+        for one, its in zip(ids * 5, types * 5, strict=True)
+    ]
+    flags = flags_of(file, texts, kernel, 2)
+    if not flags:
+        pytest.skip(f"this CPU cannot run {kernel}")
     assert flags == {"threads": "2", "integer": "0x0", "one_float_layernorm": "0x20"}
 
 

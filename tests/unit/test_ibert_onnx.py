@@ -10,10 +10,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from stages.engines.ibert import onnx_form, reference
+from stages.engines.ibert.onnx_form import Graph, Value, write_onnx
+from stages.engines.ibert.reference import Reference, Saturations
+from stages.engines.ibert.tensors import FORMAT
 from stages.engines.onnx.session import session
-from stages.variants.ibert import layout, onnx_form, reference
-from stages.variants.ibert.onnx_form import Graph, Value, write_onnx
-from stages.variants.ibert.reference import Reference, Saturations
+from stages.engines.runtime import packed_file
 from tests.integer_models import ODD_SIZES, random_model, random_texts
 
 SIZES = ("small", "as TinyBERT", "one column a head")
@@ -47,7 +49,7 @@ def batch_of(ids: list, types: list, more: int = 0) -> dict[str, np.ndarray]:
 def test_the_bits_of_the_judge(name: str, wild: bool, tmp_path: Path) -> None:
     sizes, target = ODD_SIZES[name], tmp_path / "model.onnx"
     file = random_model(tmp_path / "model.safetensors", sizes, seed=2, wild=wild)
-    judge = Reference(*layout.read(file))
+    judge = Reference(*packed_file.read(FORMAT, file))
     ids, types = random_texts(sizes, 12)
     expected = judge(ids, types)
     assert len({tuple(row) for row in expected.tolist()}) > len(ids) // 2
@@ -76,7 +78,7 @@ def test_a_mask_without_a_token_ends_nothing(tmp_path: Path) -> None:
     ids, types = random_texts(ODD_SIZES["as TinyBERT"], 12)
     batch = batch_of(ids, types)
     batch["attention_mask"][0] = 0
-    expected = Reference(*layout.read(file))(ids[1:], types[1:])
+    expected = Reference(*packed_file.read(FORMAT, file))(ids[1:], types[1:])
     (logits,) = session(tmp_path / "model.onnx", 1).run(None, batch)
     np.testing.assert_array_equal(logits[1:], expected)
 
@@ -187,7 +189,7 @@ def test_the_exponent_is_in_the_metadata(tmp_path: Path) -> None:
     file = random_model(tmp_path / "model.safetensors", ODD_SIZES["small"], seed=2)
     write_onnx(file, INPUTS, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
-    exponent = Reference(*layout.read(file)).exponent
+    exponent = Reference(*packed_file.read(FORMAT, file)).exponent
     assert {one.key: one.value for one in model.metadata_props} == {
         onnx_form.EXPONENT: str(exponent)
     }
@@ -200,7 +202,9 @@ def test_the_exponent_is_in_the_metadata(tmp_path: Path) -> None:
 class Alone:
     """A graph of whatever is appended to it."""
 
-    def __init__(self, sizes: layout.Sizes, tensors: dict[str, np.ndarray], **given: np.ndarray):
+    def __init__(
+        self, sizes: packed_file.Sizes, tensors: dict[str, np.ndarray], **given: np.ndarray
+    ):
         self.graph, self.given = Graph(sizes, tensors), given
 
     def __getitem__(self, name: str) -> Value:
@@ -269,7 +273,7 @@ def extreme_rows(columns: int) -> np.ndarray:
 
 def test_linears_of_every_shift_and_gain(tmp_path: Path) -> None:
     file = random_model(tmp_path / "model.safetensors", ANY, seed=2, wild=True)
-    sizes, tensors = layout.read(file)
+    sizes, tensors = packed_file.read(FORMAT, file)
     x, name = extreme_rows(ANY.hidden), "head.dense"
     alone = Alone(sizes, dict(tensors), x=x)
     rows, gains = onnx_form.Rows(alone["x"]), cycle([*range(-16, 32, 5)])
@@ -287,9 +291,11 @@ def test_linears_of_every_shift_and_gain(tmp_path: Path) -> None:
 @pytest.mark.parametrize("columns", [1, 7, 384, 4096])
 @pytest.mark.parametrize("eps", [1, 2**31 - 1])
 def test_norms_of_extreme_rows(columns: int, eps: int, tmp_path: Path) -> None:
-    sizes = layout.Sizes(columns, 1, 1, 8, 9, 9, 0, 0, 1, 0, 0)
-    _, tensors = layout.read(random_model(tmp_path / "model", sizes, seed=2, wild=True))
-    x, name = extreme_rows(columns), layout.EMBEDDINGS_NORM
+    sizes = packed_file.Sizes(columns, 1, 1, 8, 9, 9, 0, 0, 1, 0, 0)
+    _, tensors = packed_file.read(
+        FORMAT, random_model(tmp_path / "model", sizes, seed=2, wild=True)
+    )
+    x, name = extreme_rows(columns), packed_file.EMBEDDINGS_NORM
     alone = Alone(sizes, dict(tensors), x=x)
     (found,) = alone.run(tmp_path, onnx_form.layer_norm(alone["x"], name, eps))
     expected = reference.Norm(name, tensors, eps)(x.astype(np.int64), Saturations())
@@ -315,7 +321,7 @@ def random_qkv(tokens: int, columns: int) -> np.ndarray:
 
 @pytest.mark.parametrize("make", [same, opposite, random_qkv])
 def test_attention_at_its_ends(make: Callable[[int, int], np.ndarray], tmp_path: Path) -> None:
-    sizes = layout.Sizes(256, 1, 2, 8, 9, 512, 0, 0, 1, 0, 0)
+    sizes = packed_file.Sizes(256, 1, 2, 8, 9, 512, 0, 0, 1, 0, 0)
     for tokens in (1, 512):
         qkv = make(tokens, sizes.hidden).astype(np.int32)
         wide = np.pad(qkv, ((0, 3), (0, 0)), constant_values=2047)[None]

@@ -5,8 +5,8 @@ from math import erf
 import numpy as np
 import pytest
 
-from stages.variants.ibert import reference
-from stages.variants.ibert.reference import Rows, Saturations
+from stages.engines.ibert import reference
+from stages.engines.ibert.reference import Rows, Saturations
 
 INT16 = np.arange(-32767, 32768)
 

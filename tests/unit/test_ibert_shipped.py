@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 
 from stages import variants
+from stages.engines.runtime.shipped.classify import COMPILE, LIBRARY, WEIGHTS
 from stages.model.artifact import MANIFEST, read_recipe
 from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing.files import write_json
 from stages.running.exported_process import LOADERS
 from stages.tasks import mrpc
-from stages.variants.ibert.runtime.classify import COMPILE, LIBRARY, WEIGHTS
 from tests.building import as_if_trained, build, make_ingredients, training_rows
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
@@ -124,7 +124,7 @@ def test_the_line_of_the_card_builds_the_same_library_anew(
 def test_one_classifier_serves_several_threads_at_once(
     shipped: Path, rows: pd.DataFrame, expected: np.ndarray
 ) -> None:
-    from stages.variants.ibert.runtime.classify import Classifier
+    from stages.engines.runtime.shipped.classify import Classifier
 
     classifier, texts = Classifier(shipped), pairs(rows)
     with ThreadPoolExecutor(8) as pool:

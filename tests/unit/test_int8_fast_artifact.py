@@ -1,52 +1,39 @@
-"""The artifact of int8_fast: read back without loss, on any CPU, and never trusted blindly."""
+"""The artifact of int8_fast: the same answers from any process and kernel, damage refused."""
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from stages.engines.int8 import engine as int8_artifact
-from stages.model.artifact import WEIGHTS, copy_without_weights
+from stages.engines.runtime import packed_file
+from stages.engines.safe_l.rounding import LANE_LIMIT, lane_sums
+from stages.model.artifact import WEIGHTS
 from stages.plumbing.command import UserError
-from stages.variants.int8_fast.encoder import load
-from tests.unit.test_int8_fast_encoder import NEAR, Kind, built, checkpoint, padded
+from stages.variants.int8_fast import encoder
+from stages.variants.int8_fast.engine import load
+from stages.variants.int8_fast.kernel.dispatch import FORCED, choose_kernel
+from stages.variants.int8_fast.linear import LIBRARY
+from stages.variants.int8_fast.tensors import FORMAT
+from tests.unit.test_int8_fast_encoder import NEAR, Kind, built, checkpoint, oracle, padded
 
 ANSWER = """
 import sys
 from pathlib import Path
 import numpy as np
-from stages.variants.int8_fast.encoder import load
+from stages.variants.int8_fast.engine import load
 
 artifact, batch, logits = map(Path, sys.argv[1:])
 np.save(logits, load(artifact)(dict(np.load(batch))))
 """
 BATCH = padded([7, 3, 12, 3], 12)
-LAYER = "bert.encoder.layer.0.intermediate.dense"
-Tensors = dict[str, Tensor]
 
 
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("artifact")
     return built(checkpoint(Kind(), folder / "trained"), folder / "artifact")
-
-
-def altered(artifact: Path, folder: Path, change: Callable[[Tensors], object]) -> Path:
-    folder.mkdir()
-    copy_without_weights(artifact, folder)
-    tensors = load_file(artifact / WEIGHTS)
-    change(tensors)
-    with safe_open(artifact / WEIGHTS, "pt") as file:
-        metadata = file.metadata()
-    save_file(tensors, folder / WEIGHTS, metadata)
-    return folder
 
 
 def test_a_fresh_process_gives_the_same_bits(artifact: Path, tmp_path: Path) -> None:
@@ -58,59 +45,70 @@ def test_a_fresh_process_gives_the_same_bits(artifact: Path, tmp_path: Path) -> 
 
 
 def test_every_kernel_reads_the_same_artifact(artifact: Path, kernel: str) -> None:
-    """Our kernels add up the same integers: AVX2 and VNNI agree to the last bit."""
-    answers = load(artifact)(BATCH)
-    right = int8_artifact.load(artifact)(BATCH)
-    assert np.abs(answers - right).max() < NEAR * max(1.0, float(np.ptp(right)))
+    right = oracle(artifact)(BATCH)
+    for predict in (load(artifact), encoder.read(artifact / WEIGHTS, kernel)):
+        assert np.abs(predict(BATCH) - right).max() < NEAR * max(1.0, float(np.ptp(right)))
 
 
-@pytest.mark.parametrize("value", [127, -127, -128])
-def test_weights_unsafe_for_their_s_are_packed_for_a_smaller_one(
-    artifact: Path, tmp_path: Path, kernel: str, value: int
+def test_a_cpu_without_our_kernel_reads_it_too(
+    artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def to_the_end(tensors: Tensors) -> None:
-        tensors[f"{LAYER}.weight"][:3] = value
-
-    safe = load(artifact).layers[0].ffn_in.products
-    strange = altered(artifact, tmp_path / "altered", to_the_end)
-    predict = load(strange)
-    assert predict.layers[0].ffn_in.products == 1 < safe
-    right = int8_artifact.load(strange)(BATCH)
+    monkeypatch.setenv(FORCED, LIBRARY)
+    choose_kernel.cache_clear()
+    predict, right = load(artifact), oracle(artifact)(BATCH)
+    choose_kernel.cache_clear()
     assert np.abs(predict(BATCH) - right).max() < NEAR * max(1.0, float(np.ptp(right)))
 
 
-CHANGES: dict[str, Callable[[Tensors], object]] = {
-    "a layer is missing": lambda tensors: tensors.pop(f"{LAYER}.weight"),
-    "a scale is missing": lambda tensors: tensors.pop(f"{LAYER}.weight_scale"),
-    "a norm is missing": lambda tensors: tensors.pop("bert.embeddings.LayerNorm.bias"),
-    "the head is missing": lambda tensors: tensors.pop("classifier.bias"),
-    "a layer is too narrow": lambda tensors: tensors.update(
-        {f"{LAYER}.weight": tensors[f"{LAYER}.weight"][:, :30].contiguous()}
-    ),
-    "a layer is too short": lambda tensors: tensors.update(
-        {f"{LAYER}.weight": tensors[f"{LAYER}.weight"][:60].contiguous()}
-    ),
-    "a bias is too long": lambda tensors: tensors.update({f"{LAYER}.bias": torch.zeros(65)}),
-    "a layer is in float": lambda tensors: tensors.update(
-        {f"{LAYER}.weight": tensors[f"{LAYER}.weight"].float()}
-    ),
-    "one layer more than config.json says": lambda tensors: tensors.update(
-        {
-            name.replace("layer.1.", "layer.2."): value.clone()
-            for name, value in list(tensors.items())
-            if "layer.1." in name
-        }
-    ),
-    "the head has more labels": lambda tensors: tensors.update(
-        {"classifier.weight": torch.zeros(3, 32), "classifier.bias": torch.zeros(3)}
-    ),
-}
+def test_the_packed_weights_are_safe_for_the_s_that_is_stored(artifact: Path) -> None:
+    import torch
+
+    sizes, tensors = packed_file.read(FORMAT, artifact / WEIGHTS)
+    for i in range(sizes.layers):
+        for part, products in zip(packed_file.LINEARS, tensors["layers"][i], strict=True):
+            weight = packed_file.unpack(tensors[f"layer.{i}.{part}.weight"])
+            assert lane_sums(torch.from_numpy(weight).short(), products).max() <= LANE_LIMIT
 
 
-@pytest.mark.parametrize("what", CHANGES)
-def test_weights_that_do_not_fit_config_json_are_refused(
-    artifact: Path, tmp_path: Path, what: str
+def damaged(whole: bytes) -> dict[str, bytes]:
+    return {
+        "half": whole[: len(whole) // 2],
+        "one byte less": whole[:-1],
+        "nothing": b"",
+        "another format": b"\x38" + bytes(400),
+        "a header that ends nowhere": b"\xff" * 8 + whole[8:],
+    }
+
+
+def altered(whole: bytes, place: int, number: int) -> bytes:
+    """With another number at `place` of the tensor `model`."""
+    begin = 8 + int.from_bytes(whole[:8], "little") + 4 * place
+    return whole[:begin] + number.to_bytes(4, "little", signed=True) + whole[begin + 4 :]
+
+
+@pytest.mark.parametrize("what", damaged(b""))
+def test_a_damaged_file_is_refused(artifact: Path, tmp_path: Path, what: str, kernel: str) -> None:
+    (tmp_path / WEIGHTS).write_bytes(damaged((artifact / WEIGHTS).read_bytes())[what])
+    why = "cannot be mapped" if what == "nothing" else "is cut off, or not of the format"
+    with pytest.raises(UserError, match=why):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "number"),
+    [(0, 1), (1, 0), (1, -32), (2, 3), (3, 5), (4, 1 << 30), (8, 70), (10, 2), (12, 3), (12, 0)],
+)
+def test_numbers_that_cannot_be_are_refused(
+    artifact: Path, tmp_path: Path, place: int, number: int, kernel: str
 ) -> None:
-    strange = altered(artifact, tmp_path / "altered", CHANGES[what])
-    with pytest.raises(UserError, match=r"does not fit its config\.json"):
-        load(strange)
+    whole = (artifact / WEIGHTS).read_bytes()
+    (tmp_path / WEIGHTS).write_bytes(altered(whole, place, number))
+    with pytest.raises(UserError, match="is cut off, or not of the format"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("what", ["half", "one byte less", "nothing", "another format"])
+def test_torchs_reader_refuses_it_too(artifact: Path, tmp_path: Path, what: str) -> None:
+    (tmp_path / WEIGHTS).write_bytes(damaged((artifact / WEIGHTS).read_bytes())[what])
+    with pytest.raises(UserError, match=r"is no int8_fast model|ends in the middle of"):
+        encoder.read(tmp_path / WEIGHTS, LIBRARY)

@@ -1,4 +1,4 @@
-"""Which kernel multiplies, and getting it compiled, whatever the machine lacks."""
+"""Which kernel multiplies, and getting a runtime compiled, whatever the machine lacks."""
 
 import os
 import shutil
@@ -8,21 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from stages.engines.runtime import library
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast.kernel import dispatch
+from stages.variants.int8_fast.linear import LIBRARY
 from tests.unit.conftest import OnCpu
 
-# What a fresh process chooses, and one layer's answer.
-ANSWER = """
-import torch
-from stages.variants.int8_fast.linear import FastLinear
-weight = (torch.arange(40 * 70) % 31 - 15).view(40, 70).to(torch.int8)
-layer = FastLinear(weight, torch.full((40,), 0.01), torch.zeros(40))
-print(layer.kernel, float(layer(torch.linspace(-1, 1, 210).view(3, 70)).norm()))
+# What a fresh process chooses.
+CHOICE = """
+from stages.variants.int8_fast.kernel.dispatch import choose_kernel
+print(choose_kernel())
 """
-COMPILING = "int8_fast: compiling the kernel, once for this machine"
-LIBRARY = "; torch's own int8 products are used"
-ROOT = dispatch.SOURCE.parents[4]
+COMPILING = "int8_fast: compiling the runtime, once for this machine"
+TORCHS_OWN = "; torch's own int8 products are used"
+ROOT = dispatch.HERE.parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +29,12 @@ def _chosen_anew() -> None:
     dispatch.choose_kernel.cache_clear()
 
 
-def started(extensions: Path, **environment: str) -> "subprocess.Popen[str]":
-    """A process that keeps what it compiles in `extensions`."""
-    changed = os.environ | {"TORCH_EXTENSIONS_DIR": str(extensions), "PYTHONPATH": str(ROOT)}
+def started(cache: Path, **environment: str) -> "subprocess.Popen[str]":
+    """A process that keeps what it compiles in `cache`."""
+    changed = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     changed.pop(dispatch.FORCED, None)
     return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", ANSWER],
+        [sys.executable, "-W", "ignore", "-c", CHOICE],
         env=changed | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,40 +42,33 @@ def started(extensions: Path, **environment: str) -> "subprocess.Popen[str]":
     )
 
 
-def finished(process: "subprocess.Popen[str]") -> tuple[str, float, list[str]]:
-    """Kernel, answer and the lines on stderr."""
+def finished(process: "subprocess.Popen[str]") -> tuple[str, list[str]]:
+    """Kernel, and the lines on stderr."""
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    kernel, answer = out.split()
-    return kernel, float(answer), err.splitlines()
+    return out.strip(), err.splitlines()
 
 
-def answered(extensions: Path, **environment: str) -> tuple[str, float, list[str]]:
-    return finished(started(extensions, **environment))
+def chosen(cache: Path, **environment: str) -> tuple[str, list[str]]:
+    return finished(started(cache, **environment))
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
-    """A folder in which two processes at once compiled, what was chosen and its answer."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A folder in which two processes at once compiled, and what was chosen."""
     folder = tmp_path_factory.mktemp("compiled") / "not" / "yet" / "there"
     both = [started(folder) for _ in range(2)]
-    (kernel, answer, lines), other = (finished(process) for process in both)
-    if kernel == "library":
+    (kernel, lines), other = (finished(process) for process in both)
+    if kernel == LIBRARY:
         pytest.skip(f"our kernel cannot run here: {lines}")
-    assert other[:2] == (kernel, answer)
-    assert sorted([lines, other[2]]) == [[], [COMPILING]]  # the second one waited
-    return folder, kernel, answer
+    assert other[0] == kernel
+    assert COMPILING in lines + other[1]
+    return folder, kernel
 
 
 def without_compiler(folder: Path) -> dict[str, str]:
     folder.mkdir()
     return {"PATH": str(folder), "CXX": "", "CC": ""}
-
-
-def only(folder: Path) -> Path:
-    """The one build in `folder`."""
-    (build,) = (path for path in folder.iterdir() if path.is_dir())
-    return build
 
 
 @pytest.mark.parametrize("name", ["avx2", "vnni", "amx", "library"])
@@ -138,82 +130,51 @@ def test_a_cpu_that_the_kernel_cannot_run_on(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     on_cpu(*flags, machine=machine)
-    assert dispatch.choose_kernel() == "library"
-    assert capsys.readouterr().err.splitlines() == [f"int8_fast: {reason}{LIBRARY}"]
+    assert dispatch.choose_kernel() == LIBRARY
+    assert capsys.readouterr().err.splitlines() == [f"int8_fast: {reason}{TORCHS_OWN}"]
     monkeypatch.setenv(dispatch.FORCED, "avx2")
     dispatch.choose_kernel.cache_clear()
     with pytest.raises(UserError, match=f"cannot run here: {reason}"):
         dispatch.choose_kernel()
 
 
-def test_what_was_compiled_needs_no_compiler(
-    compiled: tuple[Path, str, float], tmp_path: Path
-) -> None:
-    folder, kernel, answer = compiled
-    assert answered(folder, **without_compiler(tmp_path / "bin")) == (kernel, answer, [])
+def test_what_was_compiled_needs_no_compiler(compiled: tuple[Path, str], tmp_path: Path) -> None:
+    folder, kernel = compiled
+    assert chosen(folder, **without_compiler(tmp_path / "bin")) == (kernel, [])
 
 
 @pytest.mark.parametrize("broken", ["none", "fails", "folder is a file"])
-def test_without_a_compiler_the_library_answers_after_one_line(
-    compiled: tuple[Path, str, float], tmp_path: Path, broken: str
+def test_without_a_compiler_torch_multiplies_after_one_line(
+    compiled: tuple[Path, str], tmp_path: Path, broken: str
 ) -> None:
-    folder, environment = tmp_path / "extensions", {"CXX": "false"}
+    folder, environment = tmp_path / "cache", {"CXX": "false"}
     if broken == "none":
         environment = without_compiler(tmp_path / "bin")
     elif broken == "folder is a file":
         folder.write_text("")
-    kernel, answer, lines = answered(folder, **environment)
-    assert kernel == "library"
-    assert answer == pytest.approx(compiled[2], rel=1e-2)
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("int8_fast: the kernel could not be compiled (")
-    assert lines[0].endswith(LIBRARY)
-
-
-def test_what_was_compiled_is_loaded_where_nothing_can_be_written(
-    compiled: tuple[Path, str, float], tmp_path: Path
-) -> None:
-    """Its lock cannot be taken: a folder lies there."""
-    folder, kernel, answer = compiled
-    copy = shutil.copytree(folder, tmp_path / "extensions")
-    lock = only(copy).with_suffix(".lock")
-    lock.unlink()
-    lock.mkdir()
-    assert answered(copy) == (kernel, answer, [])
+    kernel, lines = chosen(folder, **environment)
+    assert kernel == LIBRARY
+    (line,) = (line for line in lines if line != COMPILING)
+    assert line.startswith("int8_fast: the runtime ")
+    assert line.endswith(TORCHS_OWN)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    kernel, _, lines = answered(tmp_path / "extensions")
-    assert (kernel, len(lines)) == ("library", 1)
+    kernel, lines = chosen(tmp_path / "cache")
+    assert (kernel, len(lines)) == (LIBRARY, 1)
 
 
-def test_a_build_that_was_killed_half_way_is_done_again(
-    compiled: tuple[Path, str, float], tmp_path: Path
+@pytest.mark.parametrize("source", [file.name for file in dispatch.RUNTIME.sources])
+def test_another_version_of_any_source_is_another_build(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No mark that it is complete, half a library, and torch's own lock, which nobody holds."""
-    folder, kernel, answer = compiled
-    killed = shutil.copytree(folder, tmp_path / "extensions")
-    build = only(killed)
-    (build / "complete").unlink()
-    (build / "lock").touch()
-    (library,) = build.glob("*.so")
-    library.write_bytes(library.read_bytes()[:1000])
-    os.utime(library, (1, 1))
-    assert answered(killed) == (kernel, answer, [COMPILING])
-
-
-@pytest.mark.parametrize("name", [file.name for file in (dispatch.SOURCE, *dispatch.HEADERS)])
-def test_another_version_of_any_file_is_another_build(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = shutil.copytree(dispatch.SOURCE.parent, tmp_path / "kernel")
-    before = dispatch.build_name()
-    monkeypatch.setattr(dispatch, "SOURCE", folder / "kernel.cpp")
-    headers = [shutil.copy(header, folder) for header in dispatch.HEADERS]
-    monkeypatch.setattr(dispatch, "HEADERS", [Path(header) for header in headers])
-    assert dispatch.build_name() == before
-    with (folder / name).open("a") as file:
+    copies = {file.name: Path(shutil.copy(file, tmp_path)) for file in dispatch.RUNTIME.sources}
+    own = library.Runtime("int8_fast", tuple(copies.values()))
+    monkeypatch.setattr(library.Runtime, "sources", property(lambda one: sorted(one.own)))
+    before = library.target_of(own)
+    assert library.target_of(library.Runtime("int8_fast", own.own)) == before
+    with copies[source].open("a") as file:
         file.write("//")
-    assert dispatch.build_name() != before
+    assert library.target_of(own) != before

@@ -10,13 +10,18 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
 from stages import variants
-from stages.engines.int8 import engine as int8_artifact
+from stages.engines.int8.layers import Int8Linear
+from stages.engines.runtime import packed_file
+from stages.engines.safe_l.families import FAMILIES
+from stages.engines.safe_l.rounding import PER_TOKEN
 from stages.model.artifact import WEIGHTS, copy_without_weights
-from stages.model.tokens import Batch
+from stages.model.classifier import predictor
+from stages.model.tokens import Batch, Predict
 from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
 from stages.variants import Ingredients, Skipped
-from stages.variants.int8_fast.encoder import load
+from stages.variants.int8_fast.engine import load
+from stages.variants.int8_fast.tensors import FORMAT
 
 VOCABULARY = 90
 # Sums in another order leave this share of the logits' range; where they round one activation the
@@ -93,6 +98,39 @@ def built(trained: Path, folder: Path) -> Path:
     return folder
 
 
+def oracle(artifact: Path) -> Predict:
+    """The integers in `artifact` in transformers' own model."""
+    config = AutoConfig.from_pretrained(artifact)
+    family = FAMILIES[config.model_type]
+    sizes, packed = packed_file.read(FORMAT, artifact / WEIGHTS)
+    module: Any = AutoModelForSequenceClassification.from_config(config)
+
+    def put(name: str, part: str, value: np.ndarray) -> None:
+        getattr(module.get_submodule(name), part).data = torch.from_numpy(value.copy())
+
+    for name, parts in packed_file.checkpoint_linears(family, sizes.layers).items():
+        weight = packed_file.unpack(packed[f"{name}.weight"])
+        for i, part in enumerate(parts):
+            n, k = module.get_submodule(part).weight.shape
+            first = i * packed_file.round_up(n, packed_file.PANEL)
+            rows = slice(first, first + n)
+            scale, bias = (
+                torch.from_numpy(packed[f"{name}.{of}"][rows].copy())
+                for of in ("weight_scale", "bias")
+            )
+            integers = torch.from_numpy(weight[rows, :k].copy())
+            module.set_submodule(part, Int8Linear(integers, scale, bias, PER_TOKEN, None))
+    for name, norm in packed_file.checkpoint_norms(family, sizes.layers).items():
+        put(norm, "weight", packed[f"{name}.gamma"])
+        put(norm, "bias", packed[f"{name}.beta"])
+    for name, table in packed_file.checkpoint_tables(family, sizes).items():
+        of_rows = packed[f"{name}.weight_scale"][:, None]
+        put(table, "weight", packed[f"{name}.weight"].astype(np.float32) * of_rows)
+    for part in ("weight", "bias"):
+        put(family.head[-1][0], part, packed[f"logits.{part}"])
+    return predictor(module.eval())
+
+
 def padded(lengths: list[int], width: int, types: bool = True) -> Batch:
     random = np.random.default_rng(len(lengths) + width)
     mask = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
@@ -112,7 +150,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_answers_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     kind = KINDS[name]
     artifact = built(checkpoint(kind, tmp_path / "trained"), tmp_path / "artifact")
-    ours, theirs = load(artifact), int8_artifact.load(artifact)
+    ours, theirs = load(artifact), oracle(artifact)
     all_apart = []
     for lengths, width in LENGTHS.values():
         batch = padded(lengths, width, kind.types)
@@ -122,7 +160,9 @@ def test_answers_are_those_of_transformers(name: str, tmp_path: Path) -> None:
         apart = np.abs(got - right).max(axis=1) / max(1.0, float(np.ptp(right)))
         assert apart.max() < ONE_STEP, (lengths, width)
         all_apart.append(apart)
-    assert np.quantile(np.concatenate(all_apart), 0.6) < NEAR
+    # GELU stands for its approximations, too.
+    near = ONE_STEP if name == "gelu_new" else NEAR
+    assert np.quantile(np.concatenate(all_apart), 0.6) < near
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "distilbert", "odd sizes"])

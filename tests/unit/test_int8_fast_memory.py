@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from stages.engines import safe_l
-from stages.variants.int8_fast.kernel import dispatch
+from stages.variants.int8_fast.kernel import operators
 
 DRIVER = Path(__file__).parents[1] / "native" / "int8_linear.cpp"
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
 # Assembly takes each step as a constant, which it is only in loops that are unrolled: -O2.
 SANITIZED = ["-O2", "-g", "-mavx2", "-mfma", *SANITIZERS]
-AS_SHIPPED = [flag for flag in dispatch.FLAGS if flag != "-fopenmp"]
+AS_SHIPPED = [flag for flag in operators.FLAGS if flag != "-fopenmp"]
 
 pytestmark = pytest.mark.skipif(
     shutil.which("g++") is None or platform.machine() not in ("x86_64", "AMD64"),
@@ -33,8 +32,8 @@ def compiled(target: Path, flags: list[str]) -> Path:
         "-std=c++17",
         "-Wall",
         *flags,
-        f"-I{dispatch.SOURCE.parent}",
-        f"-I{safe_l.__path__[0]}",
+        f"-I{operators.SOURCE.parent}",
+        *(f"-I{folder}" for folder in operators.FOLDERS),
         str(DRIVER),
     ]
     done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True)
@@ -52,7 +51,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With the flags of dispatch.py."""
+    """With the flags of operators.py."""
     return compiled(tmp_path_factory.mktemp("native") / "shipped", AS_SHIPPED)
 
 

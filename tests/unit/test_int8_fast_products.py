@@ -7,19 +7,31 @@ import pytest
 import torch
 from torch import Tensor
 
-from stages.engines.safe_l.rounding import LANE_LIMIT, PER_TOKEN, PRODUCTS, padded, quantize_for
-from stages.variants.int8_fast import packing
-from stages.variants.int8_fast.packing import layout, pack
+from stages.engines.runtime import packed_file
+from stages.engines.safe_l.rounding import (
+    LANE_LIMIT,
+    PER_TOKEN,
+    PRODUCTS,
+    check_safe,
+    padded,
+    quantize_for,
+)
+from stages.variants.int8_fast.linear import Packed
 
 MOST = PER_TOKEN.steps
 EVERY_S = pytest.mark.parametrize("products", PRODUCTS)
 
 
+def pack(weight: Tensor) -> Tensor:
+    none = torch.zeros(len(weight))
+    return Packed.of(weight, none, none, 1).weight
+
+
 def multiplied(instruction_set: str, q: Tensor, weight: Tensor, products: int) -> Tensor:
     """What our kernel makes of uint8 (m, k) and int8 (n, k)."""
     n, k = weight.shape
-    q = torch.nn.functional.pad(q, (0, padded(k, layout().k_aligned) - k)).contiguous()
-    packed = pack(weight, products)
+    q = torch.nn.functional.pad(q, (0, padded(k, packed_file.K_ALIGNED) - k)).contiguous()
+    packed = pack(weight)
     sums: Tensor = torch.ops.int8_fast.products(q, packed, n, products, instruction_set)
     return sums
 
@@ -38,17 +50,15 @@ def adversarial(weight: Tensor) -> Tensor:
     return torch.cat([weight > 0, weight < 0]).byte() * MOST
 
 
-def test_the_kernel_was_built_for_what_python_derives(kernel: str) -> None:
-    panel, k_aligned, activation_steps, lane_limit = layout()
-    assert activation_steps == PER_TOKEN.steps
-    assert lane_limit == LANE_LIMIT
-    assert all(k_aligned % (4 * products) == 0 for products in PRODUCTS)
-    assert pack(torch.zeros(1, 1, dtype=torch.int8), 1).numel() == panel * k_aligned
+def test_the_kernel_was_built_for_what_python_says(kernel: str) -> None:
+    said = packed_file.PANEL, packed_file.K_ALIGNED, PER_TOKEN.steps, LANE_LIMIT
+    assert torch.ops.int8_fast.constants() == said
+    assert all(packed_file.K_ALIGNED % (4 * products) == 0 for products in PRODUCTS)
 
 
 @pytest.mark.parametrize("instruction_set", ["scalar", "avx2", "vnni", "amx"])
 def test_every_s_has_a_tile_and_nothing_else_has(kernel: str, instruction_set: str) -> None:
-    packed, q = pack(torch.zeros(16, 64, dtype=torch.int8), 16), torch.zeros(2, 64).byte()
+    packed, q = pack(torch.zeros(16, 64, dtype=torch.int8)), torch.zeros(2, 64).byte()
     for products in range(-17, 34):
         if products in PRODUCTS:
             torch.ops.int8_fast.products(q, packed, 16, products, instruction_set)
@@ -60,7 +70,7 @@ def test_every_s_has_a_tile_and_nothing_else_has(kernel: str, instruction_set: s
 
 @pytest.mark.parametrize("name", ["", "AVX2", "avx512", "library", "avx2 "])
 def test_an_unknown_instruction_set_is_refused(kernel: str, name: str) -> None:
-    packed, q = pack(torch.zeros(16, 64, dtype=torch.int8), 16), torch.zeros(2, 64).byte()
+    packed, q = pack(torch.zeros(16, 64, dtype=torch.int8)), torch.zeros(2, 64).byte()
     with pytest.raises(
         RuntimeError, match=f"must be scalar, avx2, vnni or amx, .* not '{name}' and 4"
     ):
@@ -83,14 +93,6 @@ def test_plain_loops_are_exact(kernel: str, products: int) -> None:
     weight = safe_weights(48, 1100, products)
     q = torch.randint(0, MOST + 1, (40, 1100), dtype=torch.uint8)
     assert torch.equal(multiplied("scalar", q, weight, products).long(), exact(q, weight))
-
-
-@EVERY_S
-@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 0)])
-def test_layers_without_weights_are_packed_to_nothing(
-    kernel: str, products: int, shape: tuple[int, int]
-) -> None:
-    assert pack(torch.zeros(shape, dtype=torch.int8), products).numel() == 0
 
 
 @EVERY_S
@@ -138,25 +140,20 @@ def test_any_number_of_rows_channels_and_inputs(kernel: str, products: int, k: i
 
 
 @pytest.mark.parametrize("products", [s for s in PRODUCTS if s > 1])
-def test_plain_8_bit_weights_would_overflow(
-    kernel: str, products: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The control: packed without the proof, the same comparison fails."""
+def test_plain_8_bit_weights_would_overflow(kernel: str, products: int) -> None:
+    """The control: of weights without the proof, the same comparison fails."""
     torch.manual_seed(0)
     weight = quantize_for(torch.randn(64, 384), 1).weight
     q = adversarial(weight)
     with pytest.raises(ValueError, match="would overflow"):
-        pack(weight, products)
-    monkeypatch.setattr(packing, "check_safe", lambda *_: None)
+        check_safe(weight, products)
     wrong = multiplied(kernel, q, weight, products).long() != exact(q, weight)
     assert bool(wrong.any()) == (kernel == "avx2")  # the others add in int32: no lane
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("products", [s for s in PRODUCTS if s > 1])
-def test_the_bound_is_sharp(
-    kernel: str, products: int, sign: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_bound_is_sharp(kernel: str, products: int, sign: int) -> None:
     """A lane of 258 is right; one level more and the proof refuses it, rightly."""
     weight = torch.zeros(1, 64, dtype=torch.int8)
     weight[0, [0, 1, 4, 5]] = sign * torch.tensor([127, 127, 4, 0], dtype=torch.int8)
@@ -164,20 +161,19 @@ def test_the_bound_is_sharp(
     assert torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
     weight[0, 5] = sign
     with pytest.raises(ValueError, match=f"sum up to 259.*S={products}"):
-        pack(weight, products)
-    monkeypatch.setattr(packing, "check_safe", lambda *_: None)
+        check_safe(weight, products)
     right = torch.equal(multiplied(kernel, q, weight, products).long(), exact(q, weight))
     assert right == (kernel != "avx2")
 
 
-def test_a_smaller_s_is_always_safe_for_the_same_weights(kernel: str) -> None:
+def test_a_smaller_s_is_always_safe_for_the_same_weights() -> None:
     weight = safe_weights(32, 768, PRODUCTS[0])
     for products in PRODUCTS:
-        pack(weight, products)
+        check_safe(weight, products)
 
 
 def test_other_shapes_and_types_are_refused(kernel: str) -> None:
-    packed = pack(torch.zeros(16, 64, dtype=torch.int8), 4)
+    packed = pack(torch.zeros(16, 64, dtype=torch.int8))
     q = torch.zeros(2, 64, dtype=torch.uint8)
     product = torch.ops.int8_fast.products
     for strange in (q[:, :63], q.int(), q.t(), q[0]):

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from stages.engines.safe_l.rounding import quantize_for
-from stages.variants.int8_fast.encoder import load
-from stages.variants.int8_fast.linear import FastLinear
+from stages.variants.int8_fast.engine import load
 from tests.building import as_if_trained, batch, build, make_ingredients
+from tests.fast_layer import fast_layer
 
 ROUNDS = 30
 
@@ -34,7 +34,7 @@ def artifact(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_one_layer(kernel: str, threads: int) -> None:
     torch.manual_seed(0)
     safe = quantize_for(torch.randn(200, 300), 8)
-    layer = FastLinear(safe.weight, safe.scale, torch.zeros(200), activation="gelu")
+    layer = fast_layer(kernel, safe.weight, safe.scale, torch.zeros(200), activation="gelu")
     inputs = [torch.randn(rows, 300) for rows in (1, 5, 64, 300)]
     alone = [layer(x) for x in inputs]
 
@@ -62,7 +62,8 @@ def test_a_layer_in_pieces_is_the_layer(kernel: str, n: int) -> None:
     """More threads than panels, more rows than a block, more inputs than a cut."""
     torch.manual_seed(0)
     safe = quantize_for(torch.randn(n, 2500), 16)
-    layer, x = FastLinear(safe.weight, safe.scale, torch.zeros(n)), torch.randn(300, 2500)
+    layer = fast_layer(kernel, safe.weight, safe.scale, torch.zeros(n))
+    x = torch.randn(300, 2500)
     before, outputs = torch.get_num_threads(), []
     for threads in (1, 2, 7):
         torch.set_num_threads(threads)

@@ -19,6 +19,8 @@ ROOMS = (
     "settings",
     "variants",
     "engines/ibert_simulation",
+    "engines/ibert",
+    "engines/runtime",
     "engines/safe_l",
     "engines/int8",
     "engines/torch_dynamic",

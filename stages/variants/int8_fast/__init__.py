@@ -16,6 +16,7 @@ from stages.variants import Ingredients, Variant
 class Params(Section):
     # Of each layer, by its root mean square: the largest S that stays below it is taken.
     max_weight_error: float = Field(0.03, ge=0, lt=1)
+    torchscript: bool = False  # an export also has model.pt, whose operators torch compiles
 
 
 def build(ingredients: Ingredients, folder: Path, params: Params) -> None:

@@ -1,4 +1,6 @@
-"""A BERT-type classifier in int8, around FastLinear, doing no work that changes no answer.
+"""An int8_fast model in torch: for TorchScript, and for CPUs that our kernel is not for.
+
+What runs elsewhere is the same in C++ (kernel/classify.cpp). No work that changes no answer:
 
 - A batch's rows lie one after the other without their padding, so no layer sees padding and no
   attention needs a mask.
@@ -8,37 +10,42 @@
 - Embeddings stay int8 in memory; looked-up rows are multiplied out.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import layer_norm, scaled_dot_product_attention
 
-from stages.engines.safe_l.families import FAMILIES, Family
+from stages.engines.runtime import packed_file
+from stages.engines.runtime.packed_file import (
+    ACTIVATIONS,
+    DENSE,
+    EMBEDDINGS_NORM,
+    HEAD_ACTIVATIONS,
+    PANEL,
+    POSITIONS,
+    TYPES,
+    WORDS,
+    Sizes,
+    round_up,
+)
 from stages.model.tokens import Batch, unpadded
-from stages.plumbing.command import UserError
-from stages.plumbing.memory import keep_freed_memory
-from stages.variants.int8_fast.fit import misfits
-from stages.variants.int8_fast.kernel.dispatch import choose_kernel
-from stages.variants.int8_fast.linear import Activation, FastLinear
-
-DISTILBERT_EPS = 1e-12
-# What transformers calls a function -> what the kernel's epilogue can do, or what comes after it.
-EPILOGUES: dict[str, Activation] = {"gelu": "gelu", "relu": "relu"}
+from stages.variants.int8_fast.linear import LIBRARY, Activation, FastLinear, Packed
+from stages.variants.int8_fast.tensors import EPSILON, FORMAT, HEAD_PRODUCTS, LAYER_SCALARS
 
 
 class Norm(NamedTuple):
     weight: Tensor
     bias: Tensor
     eps: float
+    kernel: str
 
     def __call__(self, x: Tensor, other: Tensor) -> Tensor:
         """Of their sum; x may be overwritten."""
-        if choose_kernel() != "library":
+        if self.kernel != LIBRARY:
             torch.ops.int8_fast.add_norm_(x, other, self.weight, self.bias, self.eps)
             return x
         return layer_norm(x + other, self.weight.shape, self.weight, self.bias, self.eps)
@@ -52,7 +59,6 @@ class Layer(NamedTuple):
     attention_out: FastLinear
     after_attention: Norm
     ffn_in: FastLinear
-    ffn_act: Callable[[Tensor], Tensor] | None
     ffn_out: FastLinear
     after_ffn: Norm
 
@@ -60,51 +66,64 @@ class Layer(NamedTuple):
 class FastClassifier:
     """Callable: a padded batch -> float32 logits (batch, outputs)."""
 
-    def __init__(self, family: Family, config: Any, tensors: dict[str, Tensor]) -> None:
-        self.tensors, self.family, self.config = tensors, family, config
-        self.eps = getattr(config, family.eps) if family.eps else DISTILBERT_EPS
-        self.heads = getattr(config, family.heads)
-        at = family.embeddings
-        self.words = self.table(f"{at}.word_embeddings")
-        self.positions = multiplied(*self.table(f"{at}.position_embeddings"))
-        kinds = f"{at}.token_type_embeddings"
-        self.kinds = multiplied(*self.table(kinds)) if f"{kinds}.weight" in tensors else None
-        self.first_position = config.pad_token_id + 1 if family.padded_positions else 0
-        self.after_embeddings = self.norm(f"{at}.LayerNorm")
-        count = getattr(config, family.layers)
-        self.layers = [self.layer(i, last=i == count - 1) for i in range(count)]
-        *inner, (logits, _) = family.head
-        self.head = [(self.linear(name), getattr(torch, act)) for name, act in inner]
-        self.logits = tensors[f"{logits}.weight"], tensors[f"{logits}.bias"]
-        self.tensors = {}  # as they are packed, they need not be kept a second time
+    def __init__(self, sizes: Sizes, tensors: Mapping[str, np.ndarray], kernel: str) -> None:
+        """Args:
+        kernel: instruction set of the operators in kernel.cpp, which must be loaded, or LIBRARY.
+        """
+        self.sizes, self.kernel = sizes, kernel
+        self.stride = round_up(sizes.hidden, PANEL)
+        # They are mapped and only read.
+        self.tensors = {name: torch.from_numpy(np.array(of)) for name, of in tensors.items()}
+        self.eps = float(self.tensors["model"][EPSILON].view(torch.float32))
+        self.words = self.table(WORDS)
+        self.positions = multiplied(*self.table(POSITIONS))
+        self.types = multiplied(*self.table(TYPES)) if sizes.types else None
+        self.after_embeddings = self.norm(EMBEDDINGS_NORM)
+        self.layers = [self.layer(i) for i in range(sizes.layers)]
+        self.dense = self.linear(DENSE, int(self.tensors["model"][HEAD_PRODUCTS]), sizes.hidden)
+        self.head_activation = getattr(torch, HEAD_ACTIVATIONS[sizes.head_activation])
+        self.logits = self.tensors["logits.weight"], self.tensors["logits.bias"]
+        self.tensors = {}
 
     def table(self, name: str) -> tuple[Tensor, Tensor]:
         return self.tensors[f"{name}.weight"], self.tensors[f"{name}.weight_scale"]
 
     def norm(self, name: str) -> Norm:
-        return Norm(self.tensors[f"{name}.weight"], self.tensors[f"{name}.bias"], self.eps)
+        gamma, beta = self.tensors[f"{name}.gamma"], self.tensors[f"{name}.beta"]
+        return Norm(gamma, beta, self.eps, self.kernel)
 
-    def linear(self, *names: str, activation: Any = "none") -> FastLinear:
-        """One layer of those that share an input."""
-        weight, scale, bias = (
-            torch.cat([self.tensors[f"{name}.{part}"] for name in names])
-            for part in ("weight", "weight_scale", "bias")
-        )
-        return FastLinear(weight, scale, bias, activation=activation)
+    def linear(
+        self,
+        name: str,
+        products: int,
+        outputs: int,
+        activation: Activation = "none",
+        first: int = 0,
+    ) -> FastLinear:
+        """Args:
+        first, outputs: which of the padded outputs are wanted, `first` at the start of a panel.
+        """
+        _, k = packed_file.linears(self.sizes)[name]
+        last = round_up(first + outputs, PANEL)
+        parts = ("weight_scale", "weight_sum", "bias")
+        channels = torch.stack([self.tensors[f"{name}.{part}"][first:last] for part in parts])
+        weight = self.tensors[f"{name}.weight"][first // PANEL : last // PANEL]
+        return FastLinear(Packed(weight, channels, outputs, k, products), self.kernel, activation)
 
-    def layer(self, i: int, last: bool) -> Layer:
-        family = self.family
-        query, *others = (name.format(i=i) for name in (family.query, family.key, family.value))
-        act = getattr(self.config, family.ffn_act)
+    def layer(self, i: int) -> Layer:
+        at, sizes, stride = f"layer.{i}", self.sizes, self.stride
+        of_qkv, of_out, of_in, of_ffn_out = self.tensors["layers"][i][:LAYER_SCALARS].tolist()
+        last, qkv = i == sizes.layers - 1, f"{at}.qkv"
+        first = stride if last else 0
+        activation: Activation = "relu" if ACTIVATIONS[sizes.activation] == "relu" else "gelu"
         return Layer(
-            self.linear(*others) if last else self.linear(query, *others),
-            self.linear(query) if last else None,
-            self.linear(family.attention_out.format(i=i)),
-            self.norm(family.after_attention.format(i=i)),
-            self.linear(family.ffn_in.format(i=i), activation=EPILOGUES.get(act, "none")),
-            None if act in EPILOGUES else other_activation(act),
-            self.linear(family.ffn_out.format(i=i)),
-            self.norm(family.after_ffn.format(i=i)),
+            self.linear(qkv, of_qkv, 3 * stride - first, first=first),
+            self.linear(qkv, of_qkv, sizes.hidden) if last else None,
+            self.linear(f"{at}.attention_out", of_out, sizes.hidden),
+            self.norm(f"{at}.after_attention"),
+            self.linear(f"{at}.ffn_in", of_in, sizes.ffn, activation),
+            self.linear(f"{at}.ffn_out", of_ffn_out, sizes.hidden),
+            self.norm(f"{at}.after_ffn"),
         )
 
     @torch.inference_mode()
@@ -123,8 +142,7 @@ class FastClassifier:
         x = self.embed(flat, mask.cumsum(1)[mask] - 1)
         for layer in self.layers:
             x = self.run(layer, x, starts)
-        for linear, act in self.head:
-            x = act(linear(x))
+        x = self.head_activation(self.dense(x))
         # Not a matrix product, whose sums would depend on how many texts there are.
         weight, bias = self.logits
         return (x.unsqueeze(1) * weight).sum(-1).add_(bias)
@@ -132,10 +150,10 @@ class FastClassifier:
     def embed(self, flat: dict[str, Tensor], places: Tensor) -> Tensor:
         ids = flat["input_ids"]
         x = multiplied(*(part[ids] for part in self.words))
-        if self.kinds is not None:
-            kinds = flat.get("token_type_ids")
-            x += self.kinds[0] if kinds is None else self.kinds[kinds]
-        return self.after_embeddings(x, self.positions[places + self.first_position])
+        if self.types is not None:
+            types = flat.get("token_type_ids")
+            x += self.types[0] if types is None else self.types[types]
+        return self.after_embeddings(x, self.positions[places + self.sizes.first_position])
 
     def run(self, layer: Layer, x: Tensor, starts: Tensor) -> Tensor:
         """Rows of all tokens (tokens, hidden); out of the last layer, of first tokens alone.
@@ -143,41 +161,38 @@ class FastClassifier:
         Args:
             starts: (texts + 1,), where in x each text begins, and the end.
         """
-        asked, qkv = starts, layer.qkv(x)
+        hidden, asked, qkv = self.sizes.hidden, starts, layer.qkv(x)
+        *queries, key, value = (part[:, :hidden] for part in qkv.split(self.stride, 1))
         if layer.query is None:
-            query, key, value = qkv.chunk(3, 1)
+            (query,) = queries
         else:
-            key, value = qkv.chunk(2, 1)
             x, asked = x[starts[:-1]], torch.ones_like(starts).cumsum(0) - 1
             query = layer.query(x)
-        attended = attention(query, key, value, asked, starts, self.heads)
+        attended = self.attention(query, key, value, asked, starts)
         x = layer.after_attention(layer.attention_out(attended), x)
-        inner = layer.ffn_in(x)
-        if layer.ffn_act is not None:
-            inner = layer.ffn_act(inner)
-        return layer.after_ffn(layer.ffn_out(inner), x)
+        return layer.after_ffn(layer.ffn_out(layer.ffn_in(x)), x)
 
+    def attention(
+        self, query: Tensor, key: Tensor, value: Tensor, asked: Tensor, told: Tensor
+    ) -> Tensor:
+        """Of texts one behind the other: (rows, hidden) each -> rows of `query`.
 
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, asked: Tensor, told: Tensor, heads: int
-) -> Tensor:
-    """Of texts one behind the other: (rows, hidden) each -> rows of `query`.
-
-    Args:
-        asked, told: (texts + 1,), where each text begins in `query`, and in `key` and `value`.
-    """
-    if choose_kernel() != "library":
-        mixed: Tensor = torch.ops.int8_fast.attention(query, key, value, asked, told, heads)
-        return mixed
-    parts = []
-    for text in range(len(told) - 1):
-        rows, others = slice(*asked[text : text + 2]), slice(*told[text : text + 2])
-        q, k, v = (
-            part.unflatten(1, (heads, -1)).transpose(0, 1).unsqueeze(0)
-            for part in (query[rows], key[others], value[others])
-        )
-        parts.append(scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1))
-    return torch.cat(parts)
+        Args:
+            asked, told: (texts + 1,), where each text begins in `query`, and in `key` and `value`.
+        """
+        heads = self.sizes.heads
+        if self.kernel != LIBRARY:
+            mixed: Tensor = torch.ops.int8_fast.attention(query, key, value, asked, told, heads)
+            return mixed
+        parts = []
+        for text in range(len(told) - 1):
+            rows, others = slice(*asked[text : text + 2]), slice(*told[text : text + 2])
+            q, k, v = (
+                part.unflatten(1, (heads, -1)).transpose(0, 1).unsqueeze(0)
+                for part in (query[rows], key[others], value[others])
+            )
+            parts.append(scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1))
+        return torch.cat(parts)
 
 
 def multiplied(weight: Tensor, scale: Tensor) -> Tensor:
@@ -185,32 +200,6 @@ def multiplied(weight: Tensor, scale: Tensor) -> Tensor:
     return weight.float().mul_(scale.unsqueeze(-1))
 
 
-def other_activation(name: str) -> Callable[[Tensor], Tensor]:
-    from transformers.activations import ACT2FN
-
-    activation: Callable[[Tensor], Tensor] = ACT2FN[name]
-    return activation
-
-
-def load(artifact: Path) -> FastClassifier:
-    """The classifier in `artifact`, packed for this CPU.
-
-    From then on this process keeps the memory that it frees: each call takes and frees the same
-    tens of MB, which the system would otherwise clear anew every time.
-
-    Raises:
-        UserError: the weights do not fit config.json.
-    """
-    from transformers import AutoConfig
-
-    config = AutoConfig.from_pretrained(artifact)
-    tensors = load_file(artifact / "model.safetensors")
-    family = FAMILIES[config.model_type]
-    if strange := misfits(family, config, tensors):
-        raise UserError(
-            f"{artifact}/model.safetensors does not fit its config.json: they differ in "
-            f"{', '.join(strange[:3])}; run 'dvc repro' to build it anew"
-        )
-    classifier = FastClassifier(family, config, tensors)
-    keep_freed_memory()  # not before: what packing frees is worth more to others
-    return classifier
+def read(weights: Path, kernel: str) -> FastClassifier:
+    """Raises UserError where the file is cut off or of another format."""
+    return FastClassifier(*packed_file.read(FORMAT, weights), kernel)

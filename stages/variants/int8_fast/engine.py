@@ -2,20 +2,23 @@
 
 from pathlib import Path
 
-from torch import Tensor
+import numpy as np
 
-from stages.engines.int8 import layers
-from stages.engines.int8.engine import count_quantized
-from stages.engines.safe_l import rounding
+from stages.engines.runtime import packed_file
+from stages.engines.runtime.shipped.classify import CannotRun, Model
 from stages.engines.safe_l.families import FAMILIES
-from stages.engines.safe_l.rounding import PER_TOKEN
-from stages.model.artifact import WEIGHTS
-from stages.model.classifier import load_checkpoint
+from stages.model.artifact import WEIGHTS, read_manifest
+from stages.model.classifier import check_finite, load_checkpoint
 from stages.model.ingredients import Skipped
 from stages.model.storage import tensor_bytes
+from stages.model.tokens import Batch, Predict
+from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json
-from stages.variants.int8_fast.encoder import load
-from stages.variants.int8_fast.traced import export
+from stages.plumbing.memory import keep_freed_memory
+from stages.variants.int8_fast import encoder
+from stages.variants.int8_fast.kernel.dispatch import RUNTIME, choose_kernel
+from stages.variants.int8_fast.linear import LIBRARY
+from stages.variants.int8_fast.tensors import FORMAT, tensors_of
 
 __all__ = ["count_quantized", "export", "load", "quantize", "tensor_bytes"]
 
@@ -24,7 +27,7 @@ def quantize(checkpoint: Path, folder: Path, max_weight_error: float) -> None:
     """Write the FP32 model in `checkpoint` with safe-L weights, all but the logits' layer.
 
     Raises:
-        Skipped: its encoder is of another kind than FAMILIES.
+        Skipped: its encoder or its activation is of another kind.
         UserError: NaN or infinity in the weights.
     """
     kind = read_json(checkpoint / "config.json")["model_type"]
@@ -32,13 +35,62 @@ def quantize(checkpoint: Path, folder: Path, max_weight_error: float) -> None:
         raise Skipped(
             f"int8_fast knows {', '.join(FAMILIES)}, not {kind}; int8_embeddings runs every model"
         )
-    module, logits = load_checkpoint(checkpoint), FAMILIES[kind].head[-1][0]
+    module, family = load_checkpoint(checkpoint), FAMILIES[kind]
+    sizes = packed_file.sizes_of(module.config, family, "int8_fast")
+    for name, value in module.state_dict().items():
+        check_finite(name, value)
+    epsilon = packed_file.epsilon_of(module.config, family)
+    tensors = tensors_of(module, family, sizes, epsilon, max_weight_error)
+    packed_file.write(FORMAT, tensors, sizes, folder / WEIGHTS)
 
-    def safe(name: str, weight: Tensor) -> tuple[Tensor, Tensor]:
-        rounded = rounding.quantize(name, weight, max_weight_error)
-        return rounded.weight, rounded.scale
 
-    layers.quantize_layers(
-        module, PER_TOKEN, embeddings=True, keep=frozenset([logits]), round_weight=safe
-    )
-    layers.save(module, folder / WEIGHTS)
+def load(artifact: Path) -> Predict:
+    """With as many threads as torch has when it is called.
+
+    Raises:
+        UserError: the file is damaged, or INT8_FAST_KERNEL cannot run here.
+    """
+    kernel, weights = choose_kernel(), artifact / WEIGHTS
+    if kernel == LIBRARY:
+        classifier = encoder.read(weights, kernel)
+        # From then on: each call takes and frees the same tens of MB, which the system would
+        # otherwise clear anew every time.
+        keep_freed_memory()
+        return classifier
+    try:
+        model = Model(RUNTIME.library(), weights, kernel)
+    except CannotRun as reason:
+        raise UserError(f"int8_fast: {reason}; run 'dvc repro' to build it anew") from None
+
+    def predict(batch: Batch) -> np.ndarray:
+        return RUNTIME.logits(model, batch)
+
+    return predict
+
+
+def count_quantized(artifact: Path) -> int:
+    """Linears and tables of embeddings, all of them; query, key and value are three."""
+    sizes, _ = packed_file.read(FORMAT, artifact / WEIGHTS)
+    return 6 * sizes.layers + 1 + len(packed_file.tables(sizes))
+
+
+def export(artifact: Path, folder: Path) -> list[str]:
+    """Write the weights and their runtime, and TorchScript where the parameters ask for it.
+
+    No ONNX: no runtime of it has this kernel, and without it int8_onnx is faster.
+
+    Raises:
+        UserError: the kernel cannot run here.
+    """
+    if choose_kernel() == LIBRARY:
+        raise UserError(
+            "int8_fast ships with its own kernel, which cannot run here (see above); set "
+            "export.variant to int8_onnx or int8_embeddings"
+        )
+    files, manifest = [RUNTIME.ship(artifact, folder)], read_manifest(artifact)
+    if manifest.parameters["torchscript"]:
+        from stages.variants.int8_fast.traced import write_torchscript
+
+        inputs = manifest.recipe.inputs
+        files.append(write_torchscript(artifact / WEIGHTS, inputs, choose_kernel(), folder))
+    return files

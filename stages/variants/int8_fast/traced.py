@@ -1,4 +1,4 @@
-"""Writing the fast classifier out as TorchScript, with the source of its kernel beside it."""
+"""Writing an int8_fast model out as TorchScript, with the source of its operators beside it."""
 
 import shutil
 import warnings
@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from stages.model.artifact import read_manifest
+from stages.engines.runtime.shipped.classify import CannotRun
 from stages.model.classifier import example, without_debug_records
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast import encoder
-from stages.variants.int8_fast.kernel.dispatch import HEADERS, SOURCE, choose_kernel
+from stages.variants.int8_fast.kernel import operators
 
-LOADER = SOURCE.with_name("load_kernel.py")
+LOADER = operators.SOURCE.with_name("load_kernel.py")
 
 
 class Named(nn.Module):
@@ -28,26 +28,27 @@ class Named(nn.Module):
         return self.classifier.logits_of(dict(zip(self.inputs, tensors, strict=True)))
 
 
-def export(artifact: Path, folder: Path) -> list[str]:
+def write_torchscript(weights: Path, inputs: list[str], kernel: str, folder: Path) -> str:
     """Write model.pt and what compiles its operators; it runs on any x86 CPU with AVX2.
 
-    No ONNX: no runtime has this kernel, and without it int8_onnx is faster.
+    Returns:
+        Its name.
 
     Raises:
-        UserError: the kernel cannot run here.
+        UserError: the operators do not compile here.
     """
-    if choose_kernel() == "library":
+    try:
+        operators.load()
+    except CannotRun as reason:
         raise UserError(
-            "int8_fast ships with its own kernel, which cannot run here (see above); set "
-            "export.variant to int8_onnx or int8_embeddings"
-        )
-    inputs = read_manifest(artifact).recipe.inputs
-    module, target = Named(encoder.load(artifact), inputs), folder / "model.pt"
+            f"TorchScript cannot be written: {reason}; set quantize.int8_fast.torchscript to false"
+        ) from None
+    module, target = Named(encoder.read(weights, kernel), inputs), folder / "model.pt"
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing is deprecated
         traced: Any = torch.jit.trace(module.eval(), example(inputs))
         torch.jit.save(traced, str(target))
     without_debug_records(target)
-    for file in (LOADER, SOURCE, *HEADERS):
+    for file in (LOADER, operators.SOURCE, *operators.HEADERS):
         shutil.copyfile(file, folder / file.name)
-    return [target.name]
+    return target.name

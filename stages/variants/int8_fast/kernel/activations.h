@@ -13,7 +13,8 @@
 
 namespace int8_fast {
 
-using namespace safe_l;
+// What lies between the layers.
+using Number = float;
 
 struct Row {
   float low, scale;
@@ -26,7 +27,7 @@ inline float lowest(__m256 v) {
 }
 
 // A row that holds NaN or infinity gets NaN as its offset, so all its outputs are NaN.
-inline Row quantize_row(const float* x, int64_t k, int64_t padded, uint8_t* q) {
+inline Row to_seven_bits(const float* x, int64_t k, int64_t padded, uint8_t* q) {
   const float inf = std::numeric_limits<float>::infinity();
   __m256 low = _mm256_set1_ps(inf), negated_high = low, odd = _mm256_setzero_ps();
   const __m256 zero = _mm256_setzero_ps();
@@ -48,7 +49,7 @@ inline Row quantize_row(const float* x, int64_t k, int64_t padded, uint8_t* q) {
   }
   // Subtracting halves: the span of finite numbers may itself be infinite.
   const float least = std::numeric_limits<float>::min();
-  const float scale = std::max((hi / 2 - lo / 2) / (ACTIVATION_STEPS / 2.0f), least);
+  const float scale = std::max((hi / 2 - lo / 2) / (safe_l::ACTIVATION_STEPS / 2.0f), least);
   if (!(strange == 0.0f) || !(scale < inf)) {
     std::fill(q, q + padded, uint8_t(0));
     return {std::numeric_limits<float>::quiet_NaN(), 1.0f};
@@ -57,7 +58,7 @@ inline Row quantize_row(const float* x, int64_t k, int64_t padded, uint8_t* q) {
   const float half_lo = lo / 2, inverse = 2.0f / scale;
   const __m256 half = _mm256_set1_ps(0.5f), offset = _mm256_set1_ps(half_lo);
   const __m256 per = _mm256_set1_ps(inverse);
-  const __m256i top = _mm256_set1_epi8(ACTIVATION_STEPS);
+  const __m256i top = _mm256_set1_epi8(safe_l::ACTIVATION_STEPS);
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
   for (i = 0; i + 32 <= k; i += 32) {
     __m256i part[4];
@@ -74,7 +75,7 @@ inline Row quantize_row(const float* x, int64_t k, int64_t padded, uint8_t* q) {
   }
   for (; i < k; i++) {
     const float steps = (x[i] * 0.5f - half_lo) * inverse;
-    q[i] = uint8_t(std::clamp(std::nearbyint(steps), 0.0f, float(ACTIVATION_STEPS)));
+    q[i] = uint8_t(std::clamp(std::nearbyint(steps), 0.0f, float(safe_l::ACTIVATION_STEPS)));
   }
   std::fill(q + k, q + padded, uint8_t(0));
   return {lo, scale};

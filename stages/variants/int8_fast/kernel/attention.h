@@ -12,13 +12,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <vector>
 
 #include "dictionary.h"
 
 namespace int8_fast {
 
-using namespace safe_l;
+using safe_l::round_up;
 
 // c (R x 8 C) = a (R x depth) b (depth x 8 C), row-major with strides.
 template <int R, int C>
@@ -139,12 +138,16 @@ struct Head {
   int64_t stride, count;
 };
 
-// One text, one head: out (queries x size) with a stride.
-inline void attend(Head query, Head key, Head value, int64_t size, float* out, int64_t out_stride,
-                   std::vector<float>& scratch) {
+// Of memory that one head of a text of `length` keys needs.
+inline int64_t scratch_bytes(int64_t length, int64_t size) {
+  const int64_t wide = round_up(length, 8), full = round_up(size, 8);
+  return (size * wide + 4 * wide + 4 * full + length * full) * int64_t(sizeof(float));
+}
+
+// One text, one head: out (queries x size) with a stride. memory: `scratch_bytes` of it.
+inline void attend(Head query, Head key, Head value, int64_t size, float* out, int64_t out_stride, void* memory) {
   const int64_t length = key.count, wide = round_up(length, 8), full = round_up(size, 8);
-  scratch.resize(size * wide + 4 * wide + 4 * full + length * full);
-  float* keys = scratch.data();
+  auto* keys = static_cast<float*>(memory);
   float* scores = keys + size * wide;
   float* result = scores + 4 * wide;
   float* values = result + 4 * full;

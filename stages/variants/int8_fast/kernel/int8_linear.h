@@ -40,9 +40,10 @@
 // `make bench` times the whole layer at 16 shapes.
 //
 // THE FILES: dictionary.h (names and constants); then, in the order in which numbers pass through
-// them, activations.h (float32 to 7 bits), tiles.h (the products), and here what comes after and what
-// walks over one block. kernel.cpp cuts a layer into blocks and hands them to the threads; attention.h
-// and norm.h are what else a BERT does.
+// them, activations.h (float32 to 7 bits), tiles.h (the products), here what comes after, and block.h,
+// which walks over one block; attention.h and norm.h are what else a BERT does. They run in two ways:
+// classify.cpp puts them behind the runtime's interface, a whole batch in one call, which is what the
+// pipeline and an export run; kernel.cpp makes torch's operators of them, for TorchScript.
 //
 // CPUs with AVX512-VNNI multiply and widen in one instruction (vpdpbusd). The same panels are 16
 // int32 lanes of 64 bytes there, so only the tile differs; the integers are the same.
@@ -53,9 +54,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
-#include <string_view>
 
 #include "activations.h"
 #include "dictionary.h"
@@ -63,9 +61,7 @@
 
 namespace int8_fast {
 
-using namespace safe_l;
-
-enum class Act { none, gelu, relu };
+using safe_l::PANEL;
 
 // ---- epilogue: int32 sums -> float32 outputs ---------------------------------------------------
 
@@ -83,97 +79,64 @@ inline __m256 erf8(__m256 x) {
   return _mm256_div_ps(_mm256_mul_ps(x, p), q);
 }
 
-template <Act ACT>
+struct Linear {
+  int64_t n, k, padded_k;
+  int64_t products;
+  const int8_t* weight;              // packed
+  const float *scale, *sums, *bias;  // `channels`, padded to whole panels
+};
+
+// Nothing saturates here: what the integer models count there.
+struct Cuts {
+  int64_t total = 0;
+};
+
+#include "block.h"
+
+inline void start_sums(const Linear&, int64_t, const Row*, int64_t count, int32_t* sums) {
+  std::fill(sums, sums + count * PANEL, 0);
+}
+
+template <Then THEN>
 __m256 activate(__m256 y) {
   // The order of operands keeps NaN.
-  if (ACT == Act::relu) return _mm256_max_ps(_mm256_setzero_ps(), y);
-  if (ACT == Act::none) return y;
+  if constexpr (THEN == Then::relu) return _mm256_max_ps(_mm256_setzero_ps(), y);
+  if constexpr (THEN != Then::gelu) return y;
   // Below it is 0 to 3e-7, but would be y times the rounding error of 1 + erf.
   y = _mm256_max_ps(_mm256_set1_ps(-5.374f), y);
   const __m256 half = _mm256_mul_ps(y, _mm256_set1_ps(0.5f));
   return _mm256_fmadd_ps(half, erf8(_mm256_mul_ps(y, _mm256_set1_ps(0.70710678f))), half);
 }
 
-struct Layer {
-  const int8_t* packed;
-  const float *scale, *sums, *bias;  // `channels`, padded to whole panels
-  int64_t n, k, padded_k;
-};
-
-// y = scale_row * scale_channel * sums + low_row * channel_sums + bias
-template <Act ACT>
-void epilogue(const Layer& layer, int64_t panel, const int32_t* sums, const Row* rows,
-              int64_t count, float* y) {
-  const int64_t column = panel * PANEL, width = std::min(PANEL, layer.n - column);
+// y = scale_row * scale_channel * sums + low_row * channel_sums + bias, and what comes then. Columns behind n are
+// not written.
+template <Then THEN>
+void finish(const Linear& linear, int64_t panel, const int32_t* sums, const Row* rows, int64_t count, int32_t,
+            float* y, int64_t stride, Cuts&) {
+  const int64_t column = panel * PANEL, width = std::min(PANEL, linear.n - column);
   for (int h = 0; h < 2; h++) {
     const int64_t first = column + 8 * h;
-    const __m256 scale = _mm256_loadu_ps(layer.scale + first);
-    const __m256 channel = _mm256_loadu_ps(layer.sums + first);
-    const __m256 bias = _mm256_loadu_ps(layer.bias + first);
+    const __m256 scale = _mm256_loadu_ps(linear.scale + first);
+    const __m256 channel = _mm256_loadu_ps(linear.sums + first);
+    const __m256 bias = _mm256_loadu_ps(linear.bias + first);
     for (int64_t r = 0; r < count; r++) {
       const auto* from = reinterpret_cast<const __m256i*>(sums + PANEL * r + 8 * h);
       const __m256 product = _mm256_cvtepi32_ps(_mm256_load_si256(from));
       const __m256 offset = _mm256_fmadd_ps(_mm256_set1_ps(rows[r].low), channel, bias);
       const __m256 per = _mm256_mul_ps(_mm256_set1_ps(rows[r].scale), scale);
-      const __m256 out = activate<ACT>(_mm256_fmadd_ps(product, per, offset));
-      float* to = y + r * layer.n + first;
+      const __m256 out = activate<THEN>(_mm256_fmadd_ps(product, per, offset));
+      float* to = y + r * stride + 8 * h;
       if (width >= 8 * (h + 1)) {
-        _mm256_storeu_ps(to, out);
+        if constexpr (THEN == Then::residual) _mm256_storeu_ps(to, _mm256_add_ps(out, _mm256_loadu_ps(to)));
+        else _mm256_storeu_ps(to, out);
       } else {
         alignas(32) float lanes[8];
         _mm256_store_ps(lanes, out);
-        for (int64_t lane = 0; lane < width - 8 * h; lane++) to[lane] = lanes[lane];
+        for (int64_t lane = 0; lane < width - 8 * h; lane++)
+          to[lane] = THEN == Then::residual ? lanes[lane] + to[lane] : lanes[lane];
       }
     }
   }
-}
-
-using Epilogue = void (*)(const Layer&, int64_t, const int32_t*, const Row*, int64_t, float*);
-
-// Null where there is no such activation.
-inline Epilogue epilogue_for(std::string_view activation) {
-  if (activation == "none") return epilogue<Act::none>;
-  if (activation == "gelu") return epilogue<Act::gelu>;
-  return activation == "relu" ? epilogue<Act::relu> : nullptr;
-}
-
-// ---- the layer ---------------------------------------------------------------------------------
-
-// Whose bytes stay in L2.
-inline int64_t rows_at_once(int64_t k, const Tiles& tiles) {
-  return std::max<int64_t>(ROWS_BYTES / k / tiles.rows, 1) * tiles.rows;
-}
-
-// Rows [begin, end), not more than rows_at_once, times panels [first, last).
-inline void block(const Layer& layer, const Tiles& tiles, Epilogue finish, const uint8_t* q,
-                  const Row* rows, int64_t begin, int64_t end, int64_t first, int64_t last, float* y) {
-  if (begin == end) return;
-  const int64_t k = layer.padded_k, cuts = pieces(k, K_BLOCK);
-  const int64_t cut = round_up(k / cuts, K_ALIGNED);
-  const int64_t height = pieces(end - begin, tiles.rows);
-  const int64_t per_step = pieces(STEP_BYTES, height);
-  // Aligned for whole registers.
-  const int64_t bytes = height * tiles.rows * PANEL * int64_t(sizeof(int32_t));
-  const std::unique_ptr<void, void (*)(void*)> kept(std::aligned_alloc(64, bytes), free);
-  auto* sums = static_cast<int32_t*>(kept.get());
-  tiles.enter();
-  for (int64_t panel = first; panel < last; panel++) {
-    std::fill(sums, sums + (end - begin) * PANEL, 0);
-    for (int64_t from = 0; from < k; from += cut) {
-      const int64_t depth = std::min(cut, k - from);
-      const int8_t* b = layer.packed + panel * PANEL * k + PANEL * from;
-      for (int64_t row = begin; row < end; row += tiles.rows) {
-        const int64_t count = std::min(tiles.rows, end - row);
-        int32_t* tile = sums + (row - begin) * PANEL;
-        // This tile's part of what lies behind.
-        const int64_t part = (row - begin) / tiles.rows * PANEL * depth / height;
-        const Ahead ahead = {uintptr_t(b) + uintptr_t(PANEL * depth + part), uintptr_t(per_step)};
-        tiles.of[count - 1](q + row * k + from, k, b, depth, ahead, tile);
-        if (from + cut >= k) finish(layer, panel, tile, rows + row, count, y + row * layer.n);
-      }
-    }
-  }
-  tiles.leave();
 }
 
 }  // namespace int8_fast

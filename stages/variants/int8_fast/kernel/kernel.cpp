@@ -1,5 +1,5 @@
-// torch.ops.int8_fast: shapes checked, buffers of each call, and threads, around int8_linear.h,
-// attention.h and norm.h. What the names mean stands in dictionary.h.
+// torch.ops.int8_fast, for TorchScript: shapes checked, buffers of each call, and threads, around
+// int8_linear.h, attention.h and norm.h. What the names mean stands in dictionary.h.
 
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
@@ -10,6 +10,7 @@
 #include <atomic>
 #include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "attention.h"
 #include "dictionary.h"
@@ -44,14 +45,17 @@ const Tiles& checked_tiles(std::string_view instruction_set, int64_t products) {
   return *tiles;
 }
 
-Epilogue checked_epilogue(std::string_view activation) {
-  const Epilogue epilogue = epilogue_for(activation);
-  TORCH_CHECK(epilogue, "activation must be none, gelu or relu, not '", activation, "'");
-  return epilogue;
+using Block = decltype(&block<Then::nothing>);
+
+Block checked_block(std::string_view activation) {
+  if (activation == "gelu") return block<Then::gelu>;
+  if (activation == "relu") return block<Then::relu>;
+  TORCH_CHECK(activation == "none", "activation must be none, gelu or relu, not '", activation, "'");
+  return block<Then::nothing>;
 }
 
-// What Python has to know of THE LAYOUT, and the two numbers that THE BOUND rests on.
-std::tuple<int64_t, int64_t, int64_t, int64_t> layout() {
+// What Python says of THE LAYOUT too, and the two numbers that THE BOUND rests on.
+std::tuple<int64_t, int64_t, int64_t, int64_t> constants() {
   return {PANEL, K_ALIGNED, ACTIVATION_STEPS, LANE_LIMIT};
 }
 
@@ -69,13 +73,13 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
                   channels.numel() == 3 * wide,
               "channels must hold scales, sums and biases, float32 (3, ", wide, ")");
   const Tiles& tiles = checked_tiles(instruction_set, products);
-  const Epilogue finish = checked_epilogue(activation);
+  const Block run = checked_block(activation);
   const at::Tensor input = x.contiguous();
   const int64_t m = input.size(0);
   at::Tensor y = at::empty({m, n}, x.options());
   if (m == 0 || n == 0) return y;
   const auto* c = channels.data_ptr<float>();
-  const Layer layer = {packed.data_ptr<int8_t>(), c, c + wide, c + 2 * wide, n, k, padded};
+  const Linear layer = {n, k, padded, products, packed.data_ptr<int8_t>(), c, c + wide, c + 2 * wide};
   // Of this call alone: two Python threads may call at once.
   const at::Tensor bytes = at::empty({m * padded}, at::kByte);
   const at::Tensor pairs = at::empty({m, 2}, at::kFloat);
@@ -83,17 +87,20 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
   auto* rows = reinterpret_cast<Row*>(pairs.data_ptr<float>());
   const auto* from = input.data_ptr<float>();
   share(m, 16384 / padded + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; r++) rows[r] = quantize_row(from + r * k, k, padded, q + r * padded);
+    for (int64_t r = begin; r < end; r++) rows[r] = to_seven_bits(from + r * k, k, padded, q + r * padded);
   });
   auto* out = y.data_ptr<float>();
   // Cut by columns, and by rows as well where there are too few columns for so many threads.
   const int64_t parts = pieces(4 * at::get_num_threads(), panels);
-  const int64_t tall = std::min(rows_at_once(padded, tiles), round_up(pieces(m, parts), tiles.rows));
+  const int64_t tall = std::min(tallest(padded, tiles), round_up(pieces(m, parts), tiles.rows));
   share(pieces(m, tall) * panels, 1, [&](int64_t begin, int64_t end) {
+    const at::Tensor sums = at::empty({tall * PANEL}, at::kInt);  // which torch aligns to 64 bytes
+    Cuts cuts;
     while (begin < end) {
       const int64_t top = begin / panels * tall, first = begin % panels;
       const int64_t last = std::min(panels, first + end - begin);
-      block(layer, tiles, finish, q, rows, top, std::min(top + tall, m), first, last, out);
+      run(layer, tiles, {q, rows}, top, std::min(top + tall, m), first, last, 0, out + top * n, n,
+          sums.data_ptr<int32_t>(), cuts);
       begin += last - first;
     }
   });
@@ -140,15 +147,16 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
   const auto *q = query.data_ptr<float>(), *k = key.data_ptr<float>(), *v = value.data_ptr<float>();
   auto* mixed = out.data_ptr<float>();
   share(texts * heads, 1, [&](int64_t begin, int64_t end) {
-    thread_local std::vector<float> scratch;
+    thread_local std::vector<char> scratch;
     for (int64_t i = begin; i < end; i++) {
       const int64_t text = i / heads, column = i % heads * size;
       const auto head = [&](const at::Tensor& of, const float* first, const int64_t* start) {
         const int64_t stride = of.stride(0), count = start[text + 1] - start[text];
         return Head{first + start[text] * stride + column, stride, count};
       };
+      scratch.resize(scratch_bytes(key_start[text + 1] - key_start[text], size));
       attend(head(query, q, query_start), head(key, k, key_start), head(value, v, key_start), size,
-             mixed + query_start[text] * hidden + column, hidden, scratch);
+             mixed + query_start[text] * hidden + column, hidden, scratch.data());
     }
   });
   return out;
@@ -207,7 +215,7 @@ TORCH_LIBRARY(int8_fast, library) {
       "int heads) -> Tensor");
   library.def("add_norm_(Tensor(a!) x, Tensor other, Tensor weight, Tensor bias, float eps) -> ()");
   library.def("products(Tensor q, Tensor packed, int n, int products, str instruction_set) -> Tensor");
-  library.def("layout() -> (int panel, int k_aligned, int activation_steps, int lane_limit)", layout);
+  library.def("constants() -> (int panel, int k_aligned, int activation_steps, int lane_limit)", constants);
 }
 
 TORCH_LIBRARY_IMPL(int8_fast, CPU, library) {

@@ -1,5 +1,5 @@
-// LayerNorm of a sum, as it stands behind every attention and every feed-forward, in place: a third
-// array of that size would be one more that no cache holds.
+// LayerNorm, of a sum or of one array, in place: a third array of that size would be one more that no cache
+// holds.
 
 #pragma once
 
@@ -17,23 +17,28 @@ inline float total(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)));
 }
 
-// x becomes (s - mean) / sqrt(variance + eps) * weight + bias of s = x + other, n numbers each. The
+// x becomes (s - mean) / sqrt(variance + eps) * weight + bias of s = x + other, n numbers each; of x alone
+// where there is no other. The
 // variance is that of the differences to the mean: the mean of squares minus the square of the mean
 // would lose digits where the mean is large. What rounding left of the mean (`drift`) is taken out as
 // well; otherwise it would be all the variance that a row of equal numbers has. NaN or infinity in a
 // row gives a row of NaN.
-inline void add_and_normalize(float* x, const float* other, const float* weight, const float* bias,
-                              float eps, int64_t n) {
+template <bool OTHER>
+inline void normalized(float* x, const float* other, const float* weight, const float* bias, float eps,
+                       int64_t n) {
   __m256 sums = _mm256_setzero_ps(), apart_sums = sums, squares = sums;
   float sum = 0, apart_sum = 0, squared = 0;
   int64_t i = 0;
   for (; i + 8 <= n; i += 8) {
-    const __m256 s = _mm256_add_ps(_mm256_loadu_ps(x + i), _mm256_loadu_ps(other + i));
-    _mm256_storeu_ps(x + i, s);
+    __m256 s = _mm256_loadu_ps(x + i);
+    if constexpr (OTHER) {
+      s = _mm256_add_ps(s, _mm256_loadu_ps(other + i));
+      _mm256_storeu_ps(x + i, s);
+    }
     sums = _mm256_add_ps(sums, s);
   }
   for (; i < n; i++) {
-    x[i] += other[i];
+    if constexpr (OTHER) x[i] += other[i];
     sum += x[i];
   }
   const float mean = (sum + total(sums)) / float(n);
@@ -59,6 +64,11 @@ inline void add_and_normalize(float* x, const float* other, const float* weight,
     _mm256_storeu_ps(x + i, scaled);
   }
   for (; i < n; i++) x[i] = (x[i] - mean - drift) * inverse * weight[i] + bias[i];
+}
+
+inline void add_and_normalize(float* x, const float* other, const float* weight, const float* bias,
+                              float eps, int64_t n) {
+  normalized<true>(x, other, weight, bias, eps, n);
 }
 
 }  // namespace int8_fast

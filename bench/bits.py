@@ -1,0 +1,167 @@
+"""`python -m bench.bits [TASK]`: does all that runs `ibert` give the same integers on real texts?
+
+Every scored text of the pipeline's own artifact, through the NumPy reference, each kernel of the
+runtime (single texts and batches, one thread and two), plain C99 and ONNX Runtime (padded); the
+CPU's floating-point flags are read after each. Writes bench/bits.json.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.environment import environment
+from stages import variants
+from stages.dataset.task import read_task
+from stages.engines.ibert.engine import RUNTIME
+from stages.engines.ibert.reference import Reference
+from stages.engines.ibert.tensors import FORMAT
+from stages.engines.onnx.session import session, session_predictor
+from stages.engines.runtime import packed_file
+from stages.engines.runtime.shipped.classify import CannotRun, Model
+from stages.model.artifact import WEIGHTS, read_recipe
+from stages.model.tokens import Tokens, encode, load_tokenizer, pad
+from stages.plumbing import paths
+from stages.plumbing.command import UserError, fail
+from stages.plumbing.files import write_json
+from stages.settings.params import load_params
+from stages.variants.int8_fast.kernel import dispatch
+
+FILE = Path(__file__).with_name("bits.json")
+KERNELS = ("avx2", "vnni", "amx", "c99")
+BATCH = 64
+
+
+def main(task: str = "mrpc") -> None:
+    artifact = paths.artifact(task, load_params().finetune.seeds[0], "ibert")
+    if not (artifact / WEIGHTS).exists():
+        raise UserError(f"{artifact} does not exist; list 'ibert' under 'quantize', run dvc repro")
+    definition, recipe, tokenizer = read_task(task), read_recipe(artifact), load_tokenizer(artifact)
+    splits: dict[str, dict[str, object]] = {}
+    measured = {"environment": environment(), "task": task, "splits": splits}
+    differing_in_all = 0
+    for split in definition.scored:
+        rows = pd.read_parquet(paths.split(task, split))
+        tokens = encode(tokenizer, definition, rows, recipe)
+        began = time.monotonic()
+        expected = by_reference(artifact / WEIGHTS, tokens)
+        print(f"{split}: {len(rows)} texts, NumPy {time.monotonic() - began:.0f} s", flush=True)
+        differing = {}
+        for name, logits in others(artifact, tokenizer, tokens, recipe.inputs):
+            differing[name] = int((logits != expected).sum())
+            print(f"  {name}: {differing[name]} of {expected.size} logits differ", flush=True)
+        flags = {
+            f"{kernel}, threads {threads}": seen
+            for kernel in KERNELS
+            for threads in (1, 2)
+            if (seen := flags_of(artifact / WEIGHTS, tokens, kernel, threads))
+        }
+        splits[split] = {
+            "texts": len(rows),
+            "logits_differing": differing,
+            "float_flags": flags,
+        }
+        differing_in_all += sum(differing.values())
+    write_json(FILE, measured | {"ibert_bits_differing": differing_in_all})
+    print(f"{differing_in_all} logits differ in all; written to {FILE}")
+
+
+def by_reference(weights: Path, tokens: list[Tokens]) -> np.ndarray:
+    """By the judge, in two processes: it is slow."""
+    halves = tokens[::2], tokens[1::2]
+    found = np.empty((len(tokens), packed_file.read(FORMAT, weights)[0].outputs), np.int64)
+    with ProcessPoolExecutor(2) as pool:
+        for i, half in enumerate(pool.map(judged, [weights] * 2, halves)):
+            found[i::2] = half
+    return found
+
+
+def judged(weights: Path, tokens: list[Tokens]) -> np.ndarray:
+    judge = Reference(*packed_file.read(FORMAT, weights))
+    types = [np.array(text.get("token_type_ids", [0] * len(text["input_ids"]))) for text in tokens]
+    return judge([np.array(text["input_ids"]) for text in tokens], types)
+
+
+def others(
+    artifact: Path, tokenizer: Any, tokens: list[Tokens], inputs: list[str]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Who answers, and int32 or int64 (texts, outputs)."""
+    for kernel in KERNELS:
+        try:
+            model = Model(RUNTIME.library(), artifact / WEIGHTS, kernel)
+        except CannotRun as reason:
+            print(f"  {kernel}: left out, {reason}")
+            continue
+        for size in (1, BATCH):
+            for threads in (1, 2):
+                yield (
+                    f"{kernel}, batch {size}, threads {threads}",
+                    run(model, tokens, size, threads),
+                )
+    with tempfile.TemporaryDirectory() as folder:
+        variants.get("ibert").engine.export(artifact, Path(folder))
+        predict = session_predictor(session(Path(folder) / "model.onnx"))
+        longest = max(len(text["input_ids"]) for text in tokens)
+        parts = [
+            predict(pad(tokenizer, tokens[i : i + BATCH], "max_length", longest))
+            for i in range(0, len(tokens), BATCH)
+        ]
+    yield f"ONNX Runtime, batch {BATCH}, padded to {longest}", np.concatenate(parts)
+
+
+def run(model: Model, tokens: list[Tokens], size: int, threads: int) -> np.ndarray:
+    parts = []
+    for i in range(0, len(tokens), size):
+        some = tokens[i : i + size]
+        starts = np.cumsum([0, *(len(text["input_ids"]) for text in some)])
+        ids = np.concatenate([text["input_ids"] for text in some])
+        types = [text["token_type_ids"] for text in some if "token_type_ids" in text]
+        flat = np.concatenate(types) if types else None
+        parts.append(model.raw(ids, starts, flat, threads))
+    return np.concatenate(parts)
+
+
+def flags_of(weights: Path, tokens: list[Tokens], kernel: str, threads: int) -> dict[str, str]:
+    """What the witness says; empty where this CPU cannot run the kernel."""
+    lines = [
+        " ".join(map(str, text["input_ids"]))
+        + (" | " + " ".join(map(str, text["token_type_ids"])) if "token_type_ids" in text else "")
+        for text in tokens
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [str(witness(Path(folder))), str(weights), kernel, str(threads)]
+        given = "\n".join(lines) + "\n"
+        done = subprocess.run(command, input=given, capture_output=True, text=True)
+    if "cannot run" in done.stderr:
+        return {}
+    if done.returncode:
+        raise UserError(f"the witness failed: {done.stderr}")
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+def witness(folder: Path) -> Path:
+    """ibert_witness.cpp, compiled in `folder`: the runtime, and in every thread the CPU's flags."""
+    sources = [*RUNTIME.sources, Path(__file__).with_name("ibert_witness.cpp")]
+    sources.append(Path(dispatch.__file__).with_name("norm.h"))
+    for source in sources:
+        shutil.copy(source, folder)
+    command = "c++ -O2 -pthread ibert_witness.cpp -o witness"
+    done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise UserError(f"the witness does not compile: {done.stderr}")
+    return folder / "witness"
+
+
+if __name__ == "__main__":
+    try:
+        main(*sys.argv[1:])
+    except UserError as error:
+        fail("bench.bits", str(error))

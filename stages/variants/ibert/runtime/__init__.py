@@ -1,1 +1,0 @@
-"""The C++ that runs an artifact, and its one binding to Python."""
