@@ -130,9 +130,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sanitized")
     for source in RUNTIME.sources:
         shutil.copy(source, folder)
-    command = (
-        "c++ -O2 -g -pthread -fno-exceptions -fsanitize=address,undefined -x c example.c"
-    )
+    command = "c++ -O2 -g -pthread -fno-exceptions -fsanitize=address,undefined -x c example.c"
     command += " -x c++ classify.cpp -o example -lm"
     done = subprocess.run(command.split(), cwd=folder, capture_output=True, text=True)
     if done.returncode and "cannot find" in done.stderr and "san" in done.stderr:

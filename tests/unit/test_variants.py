@@ -68,9 +68,17 @@ EXPECTED = {
     "int8_per_token": Expected(0.05),
     "int8_embeddings": Expected(0.05, (ALL, ALL)),
     # Its last layer, which gives the logits, stays in fp32.
-    "int8_fast": Expected(0.05, (ALL - 1, ALL - 1), files=("model.pt",)),
+    "int8_fast": Expected(0.05, (ALL - 1, ALL - 1), padding=0.0, files=(WEIGHTS,)),
     # Scales per token, exact sums, no padding: the same bits.
     "ibert": Expected(0.05, (ALL, ALL), padding=0.0, parity=0.0, files=(WEIGHTS, "model.onnx")),
+    "ibert_qat": Expected(
+        0.15,
+        (ALL, ALL),
+        padding=0.0,
+        parity=0.0,
+        files=(WEIGHTS, "model.onnx"),
+        settings={"max_steps": 2, "rows": 16},
+    ),
     # Simulated in floating point; pooler and classifier are not.
     "ibert_paper": Expected(0.15, (ALL - 2, ALL - 2), padding=0.01, files=()),
     "ibert_paper_qat": Expected(
@@ -94,6 +102,7 @@ EXPORTED_AS = {
     "int8_embeddings": "int8_static",
     "int8_mixed": "int8_static",
     "int8_qat": "int8_static",
+    "ibert_qat": "ibert",
 }
 
 

@@ -1,6 +1,7 @@
-"""What ships of ibert: a folder that classifies without torch, by several threads, as a service."""
+"""What ships of a packed model: a folder that classifies without torch, also as a service."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,15 @@ import pandas as pd
 import pytest
 
 from stages import variants
+from stages.engines.ibert import engine
 from stages.engines.runtime.shipped.classify import COMPILE, LIBRARY, WEIGHTS
 from stages.model.artifact import MANIFEST, read_recipe
-from stages.model.tokens import batches_of, load_tokenizer, predict_all
+from stages.model.tokens import batches_of, encode, load_tokenizer, predict_all
 from stages.plumbing.files import write_json
 from stages.running.exported_process import LOADERS
 from stages.tasks import mrpc
+from stages.variants.int8_fast.kernel.dispatch import choose_kernel
+from stages.variants.int8_fast.linear import LIBRARY as KERNEL_OF_TORCH
 from tests.building import as_if_trained, build, make_ingredients, training_rows
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
@@ -30,14 +34,24 @@ def rows() -> pd.DataFrame:
     return training_rows(1000)
 
 
+FILES = {"ibert": [WEIGHTS, "model.onnx"], "int8_fast": [WEIGHTS]}
+
+
+@pytest.fixture(scope="module", params=FILES)
+def variant(request: pytest.FixtureRequest) -> str:
+    if request.param == "int8_fast" and choose_kernel() == KERNEL_OF_TORCH:
+        pytest.skip("its kernel cannot run here")
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def shipped(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shipped(variant: str, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export as stage export leaves it, but for its card."""
     folder = tmp_path_factory.mktemp("shipped")
     ingredients = make_ingredients(as_if_trained(tiny_bert, folder / "model"), folder)
-    artifact = build("ibert", ingredients, folder / "ibert")
+    artifact = build(variant, ingredients, folder / "artifact")
     target = shutil.copytree(artifact, folder / "export")
-    assert variants.get("ibert").engine.export(artifact, target) == [WEIGHTS, "model.onnx"]
+    assert variants.get(variant).engine.export(artifact, target) == FILES[variant]
     recipe = read_recipe(artifact)
     facts = {"labels": ["different", "paraphrase"], "inputs": recipe.inputs, "max_length": 32}
     write_json(target / MANIFEST, facts)
@@ -45,11 +59,11 @@ def shipped(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def expected(shipped: Path, rows: pd.DataFrame) -> np.ndarray:
+def expected(shipped: Path, variant: str, rows: pd.DataFrame) -> np.ndarray:
     """The logits that stage evaluate writes down."""
-    artifact, task = shipped.parent / "ibert", mrpc.DATASET.task
+    artifact, task = shipped.parent / "artifact", mrpc.DATASET.task
     recipe, tokenizer = read_recipe(artifact), load_tokenizer(artifact)
-    predict = variants.get("ibert").engine.load(artifact)
+    predict = variants.get(variant).engine.load(artifact)
     sorted_batches = batches_of(tokenizer, task, rows, recipe, 32, "longest")
     logits: np.ndarray = predict_all(predict, sorted_batches, len(rows))
     assert len({tuple(row) for row in logits.tolist()}) > 900
@@ -162,3 +176,55 @@ def test_a_service_gives_eight_clients_evaluates_answers_bit_for_bit(
     finally:
         child.kill()
         child.wait()
+
+
+EXAMPLE = "cc -O2 -pthread -fno-exceptions -fno-threadsafe-statics example.c classify.cpp -lm"
+
+
+def test_the_example_in_c_gives_the_same_logits(
+    shipped: Path, rows: pd.DataFrame, expected: np.ndarray, tmp_path: Path
+) -> None:
+    folder, few = shutil.copytree(shipped, tmp_path / "c"), rows.head(20)
+    subprocess.run(EXAMPLE.split(), cwd=folder, check=True)
+    encoded = encode(load_tokenizer(shipped), mrpc.DATASET.task, few, read_recipe(shipped))
+    lines = [
+        f"{' '.join(map(str, text['input_ids']))} | {' '.join(map(str, text['token_type_ids']))}"
+        for text in encoded
+    ]
+    done = subprocess.run(
+        ["./a.out", WEIGHTS, "", "2"],
+        input="\n".join(lines) + "\n",
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        check=True,
+    )
+    found = [[np.float32(word) for word in line.split()] for line in done.stdout.splitlines()]
+    np.testing.assert_array_equal(np.array(found), expected[:20])
+
+
+def test_its_library_needs_no_other_than_the_systems(shipped: Path) -> None:
+    if shutil.which("readelf") is None:
+        pytest.skip("needs readelf")
+    listed = subprocess.run(
+        ["readelf", "-d", str(shipped / LIBRARY)], capture_output=True, text=True, check=True
+    )
+    needed = re.findall(r"NEEDED.*\[(\w+)", listed.stdout)
+    assert set(needed) <= {"libc", "libm", "libpthread", "ld"}
+    assert (shipped / LIBRARY).stat().st_size < 500_000
+
+
+def test_the_arena_of_the_c99_twin_is_told(
+    variant: str, shipped: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    if variant != "ibert":
+        pytest.skip("it has no twin in C99")
+    variants.get(variant).engine.export(shipped.parent / "artifact", tmp_path)
+    told = re.search(r"an arena of ([\d,]+) bytes for a text of 32 tokens", capsys.readouterr().out)
+    assert told
+    c99 = Path(engine.__file__).parent / "c99"
+    command = ["cc", str(c99 / "ibert.c"), str(c99 / "main.c"), "-o", str(tmp_path / "twin")]
+    subprocess.run(command, check=True)
+    asked = [str(tmp_path / "twin"), str(tmp_path / WEIGHTS), "--arena", "32"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == int(told[1].replace(",", ""))
