@@ -2,7 +2,8 @@
 
 Every scored text of the pipeline's own artifact, through the NumPy reference, each kernel of the
 runtime (single texts and batches, one thread and two), plain C99 and ONNX Runtime (padded); the
-CPU's floating-point flags are read after each. Writes bench/bits.json.
+CPU's floating-point flags are read after each. And how far the variants that the pipeline scored
+are from fp32, seed by seed. Writes bench/bits.json.
 """
 
 import shutil
@@ -32,6 +33,7 @@ from stages.model.tokens import Tokens, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import write_json
+from stages.reporting.markdown_table import pipe_table
 from stages.settings.params import load_params
 from stages.variants.int8_fast.kernel import dispatch
 
@@ -47,6 +49,7 @@ def main(task: str = "mrpc") -> None:
     definition, recipe, tokenizer = read_task(task), read_recipe(artifact), load_tokenizer(artifact)
     splits: dict[str, dict[str, object]] = {}
     measured = {"environment": environment(), "task": task, "splits": splits}
+    measured["beside_fp32"] = beside_fp32(task)
     differing_in_all = 0
     for split in definition.scored:
         rows = pd.read_parquet(paths.split(task, split))
@@ -72,6 +75,34 @@ def main(task: str = "mrpc") -> None:
         differing_in_all += sum(differing.values())
     write_json(FILE, measured | {"ibert_bits_differing": differing_in_all})
     print(f"{differing_in_all} logits differ in all; written to {FILE}")
+
+
+def beside_fp32(task: str) -> dict[str, dict[str, Any]]:
+    """Of each variant and seed, on validation: answers unlike fp32's and the mean logit's distance.
+
+    From the predictions that stage evaluate wrote.
+    """
+    params = load_params()
+    found: dict[str, dict[str, Any]] = {}
+    for seed in params.finetune.seeds:
+        fp32 = validation_of(paths.predictions(task, seed, variants.REFERENCE))
+        for name in params.quantize:
+            if name == variants.REFERENCE:
+                continue
+            own = validation_of(paths.predictions(task, seed, name))
+            logits = [column for column in own.columns if str(column).startswith("logit_")]
+            apart = np.abs(own[logits].to_numpy() - fp32[logits].to_numpy())
+            found.setdefault(name, {})[str(seed)] = {
+                "differing_answers": int((own["predicted"] != fp32["predicted"]).sum()),
+                "mean_logit_difference": float(apart.mean()),
+                "texts": len(own),
+            }
+    return found
+
+
+def validation_of(predictions: Path) -> pd.DataFrame:
+    frame = pd.read_csv(predictions, dtype={"id": str})
+    return frame[frame["split"] == "validation"].reset_index(drop=True)
 
 
 def by_reference(weights: Path, tokens: list[Tokens]) -> np.ndarray:
@@ -158,6 +189,46 @@ def witness(folder: Path) -> Path:
     if done.returncode:
         raise UserError(f"the witness does not compile: {done.stderr}")
     return folder / "witness"
+
+
+def markdown(measured: dict[str, Any]) -> str:
+    """For docs/ibert.md: differing logits of each split, flags, and how far from fp32."""
+    same = [
+        {"split": split, "texts": str(facts["texts"])}
+        | {name: str(count) for name, count in by_runner(facts["logits_differing"]).items()}
+        | {
+            "float flags": ", ".join(
+                sorted({one["integer"] for one in facts["float_flags"].values()})
+            )
+        }
+        for split, facts in measured["splits"].items()
+    ]
+    near = [
+        {"variant": name}
+        | {
+            f"seed {seed}": f"{one['differing_answers']}, {one['mean_logit_difference']:.3f}"
+            for seed, one in by_seed.items()
+        }
+        for name, by_seed in measured["beside_fp32"].items()
+    ]
+    return "\n\n".join(
+        [
+            "Logits that are not the NumPy reference's (each kernel with single texts and batches, "
+            "one thread and two, added up), and the CPU's float flags behind it:",
+            pipe_table(same),
+            "Answers on validation unlike fp32's, and the mean distance of the logits:",
+            pipe_table(near),
+        ]
+    )
+
+
+def by_runner(differing: dict[str, int]) -> dict[str, int]:
+    """Added up over batch sizes and threads."""
+    found: dict[str, int] = {}
+    for name, count in differing.items():
+        runner = name.split(",")[0]
+        found[runner] = found.get(runner, 0) + count
+    return found
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from stages.model import cpu
 from stages.model.artifact import read_recipe
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import new_folder, write_json
+from stages.reporting.markdown_table import pipe_table
 
 FILE = Path(__file__).with_name("integers.json")
 BLOCK = (8, 128)  # texts and tokens of the batch that the paper's speed-up is compared on
@@ -230,6 +231,28 @@ def judge(found: dict[str, Any]) -> list[dict[str, Any]]:
         met = value is not None and (value <= target if name in AT_MOST else value >= target)
         result.append({"name": name, "target": target, "measured": value, "met": bool(met)})
     return result
+
+
+def markdown(measured: dict[str, Any]) -> str:
+    """The targets, and what each kernel of ours reached, for docs/ibert.md."""
+    machine = measured["environment"]
+    targets = [
+        {
+            "target": f"`{one['name']}`",
+            "wanted": f"{'at most' if one['name'] in AT_MOST else 'at least'} {one['target']:g}",
+            "measured": "-" if one["measured"] is None else f"{one['measured']:.3g}",
+            "met": "yes" if one["met"] else "no",
+        }
+        for one in measured["targets"]
+    ]
+    kernels: dict[str, dict[str, str]] = {}
+    for kernel, values in measured["kernels"].items():
+        for name, value in values.items():
+            row = kernels.setdefault(name, {"figure": f"`{name}`"})
+            row[kernel] = "-" if value is None else f"{value:.3g}"
+    about = f"{machine['cpu']}, {machine['cores']} cores, torch {machine['torch']}."
+    parts = [pipe_table(targets), "By kernel:", pipe_table(list(kernels.values())), about]
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,18 @@ def race(results: Path) -> str:
     return markdown(read_json(results))
 
 
+def integers(results: Path) -> str:
+    from bench.integers import markdown
+
+    return markdown(read_json(results))
+
+
+def bits(results: Path) -> str:
+    from bench.bits import markdown
+
+    return markdown(read_json(results))
+
+
 def threads(results: Path) -> str:
     """How many times as fast two threads are as one."""
     rows: dict[str, dict[str, str]] = {}
@@ -200,6 +212,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "like_published": like_published,
     "race": race,
     "threads": threads,
+    "integers": integers,
+    "bits": bits,
 }
 
 

@@ -110,5 +110,5 @@ def test_numbers_that_cannot_be_are_refused(
 @pytest.mark.parametrize("what", ["half", "one byte less", "nothing", "another format"])
 def test_torchs_reader_refuses_it_too(artifact: Path, tmp_path: Path, what: str) -> None:
     (tmp_path / WEIGHTS).write_bytes(damaged((artifact / WEIGHTS).read_bytes())[what])
-    with pytest.raises(UserError, match=r"is no int8_fast model|ends in the middle of"):
+    with pytest.raises(UserError, match=r"no int8_fast model|ends in the middle of"):
         encoder.read(tmp_path / WEIGHTS, LIBRARY)

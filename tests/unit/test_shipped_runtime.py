@@ -178,7 +178,7 @@ def test_a_service_gives_eight_clients_evaluates_answers_bit_for_bit(
         child.wait()
 
 
-EXAMPLE = "cc -O2 -pthread -fno-exceptions -fno-threadsafe-statics example.c classify.cpp -lm"
+EXAMPLE = "cc -O3 -pthread -fno-exceptions -fno-threadsafe-statics example.c classify.cpp -lm"
 
 
 def test_the_example_in_c_gives_the_same_logits(

@@ -200,10 +200,9 @@ def read(form: Format, file: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     Raises:
         UserError: not a file of this format, or cut off.
     """
-    try:
-        data = np.memmap(file, np.uint8, "r")
-    except ValueError:  # empty
-        data = np.zeros(0, np.uint8)
+    if not file.stat().st_size:  # which cannot be mapped
+        raise UserError(f"{file} is empty, and no {form.name}; run 'dvc repro'")
+    data = np.memmap(file, np.uint8, "r")
     length = int.from_bytes(data[:8].tobytes(), "little")
     scalars = data[8 + length : 8 + length + 4 * MODEL_SCALARS].tobytes()
     numbers = np.frombuffer(scalars, "<i4") if len(scalars) == 4 * MODEL_SCALARS else [0]

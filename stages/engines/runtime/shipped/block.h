@@ -22,13 +22,15 @@ struct Seven {
   Row* rows;
 };
 
-// Whose bytes stay in L2.
-inline int64_t tallest(int64_t padded_k, const safe_l::Tiles& tiles) {
-  const int64_t fit = safe_l::ROWS_BYTES / padded_k / tiles.rows;
-  return (fit > 1 ? fit : 1) * tiles.rows;
+// Rows of a block, of m in all: so many that their bytes stay in L2, within half as many more, and all blocks about
+// equal, since the last few rows alone would have all weights read once more.
+inline int64_t rows_at_once(int64_t m, int64_t padded_k, const safe_l::Tiles& tiles) {
+  const int64_t fit = safe_l::ROWS_BYTES / padded_k / tiles.rows, tall = (fit > 1 ? fit : 1) * tiles.rows;
+  const int64_t blocks = (m + tall / 2) / tall;
+  return safe_l::round_up(safe_l::pieces(m, blocks > 1 ? blocks : 1), tiles.rows);
 }
 
-// Rows [begin, end), `tallest` at most, times panels [first, last). y: row `begin`, column 0; sums: PANEL for each row.
+// Rows [begin, end), `rows_at_once` at most, times panels [first, last). y: row `begin`, column 0; sums: PANEL for each row.
 template <Then THEN>
 void block(const Linear& linear, const safe_l::Tiles& tiles, Seven input, int64_t begin, int64_t end, int64_t first,
            int64_t last, int32_t gelu_bits, Number* y, int64_t stride, int32_t* sums, Cuts& cuts) {

@@ -31,8 +31,9 @@ inline Buffers buffers(const View& view, const Texts& texts, int32_t threads, Ar
   b.first_qkv = arena.take<Number>(texts.count * 3 * stride);
   b.seven = {arena.take<uint8_t>(tokens * sizes.widest()), arena.take<Row>(tokens)};
   b.first = {arena.take<uint8_t>(texts.count * sizes.widest()), arena.take<Row>(texts.count)};
-  // `tallest` rows of sums at most: those of the narrowest input, or few.
-  const int64_t sums = (safe_l::ROWS_BYTES / K_ALIGNED + safe_l::MOST_ROWS) * PANEL * int64_t(sizeof(int32_t));
+  // Those of `rows_at_once` of the narrowest input.
+  const int64_t rows = safe_l::ROWS_BYTES / K_ALIGNED * 3 / 2 + 2 * safe_l::MOST_ROWS;
+  const int64_t sums = least_of(rows, round_up(tokens, safe_l::MOST_ROWS)) * PANEL * int64_t(sizeof(int32_t));
   b.scratch_each = round_up(most(sums, scratch_bytes(texts.longest(), sizes.hidden / sizes.heads)), 64) + 64;
   b.scratch = arena.take<char>(b.scratch_each * threads);
   return b;
@@ -55,9 +56,9 @@ struct Forward {
     const safe_l::Tiles& tiles = *safe_l::tiles_for(tiles_of(view), layer.products);
     const int64_t panels = last - first;
     // Cut by columns, and by rows as well where there are too few columns for so many threads.
-    const int64_t parts = (4 * team.threads() + panels - 1) / panels;
-    const int64_t share = team.threads() == 1 ? m : round_up((m + parts - 1) / parts, tiles.rows);
-    const int64_t tall = least_of(tallest(layer.padded_k, tiles), share), blocks = (m + tall - 1) / tall;
+    const int64_t parts = pieces(4 * team.threads(), panels);
+    const int64_t share = team.threads() == 1 ? m : round_up(pieces(m, parts), tiles.rows);
+    const int64_t tall = rows_at_once(share, layer.padded_k, tiles), blocks = pieces(m, tall);
     team.share(blocks * panels, 1, [&](int64_t begin, int64_t end) {
       while (begin < end) {
         const int64_t top = begin / panels * tall, from = begin % panels;

@@ -92,7 +92,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& packed, const at::Tenso
   auto* out = y.data_ptr<float>();
   // Cut by columns, and by rows as well where there are too few columns for so many threads.
   const int64_t parts = pieces(4 * at::get_num_threads(), panels);
-  const int64_t tall = std::min(tallest(padded, tiles), round_up(pieces(m, parts), tiles.rows));
+  const int64_t tall = rows_at_once(round_up(pieces(m, parts), tiles.rows), padded, tiles);
   share(pieces(m, tall) * panels, 1, [&](int64_t begin, int64_t end) {
     const at::Tensor sums = at::empty({tall * PANEL}, at::kInt);  // which torch aligns to 64 bytes
     Cuts cuts;
