@@ -65,9 +65,9 @@ def get(name: str) -> Peer:
 
 
 def known() -> list[str]:
-    from bench.ours import IN_TORCH
+    from bench.ours import TAKEN_AWAY
 
-    return [*names(), *variants.names(), IN_TORCH]
+    return [*names(), *variants.names(), *TAKEN_AWAY]
 
 
 def missing(peer: Peer) -> list[str]:

@@ -20,17 +20,17 @@ def outcome(**ms: list[float]) -> Outcome:
 OUTCOMES = {
     BERT: outcome(
         fp32_1_sorted=[400, 360, 9000],
-        int8_fast_in_torch_1_sorted=[150, 150],
+        int8_fast_less_runtime_1_sorted=[150, 150],
         int8_fast_1_sorted=[130],
         ibert_paper_1_sorted=[1000],
         ibert_1_sorted=[100, 90, 110],
         ibert_2_sorted=[50],
     ),
     MINILM: outcome(
-        int8_fast_in_torch_1_length=[2.5],
+        int8_fast_less_runtime_1_length=[2.5],
         int8_fast_1_length=[1.25],
         ibert_1_length=[1.0],
-        int8_fast_in_torch_1_sorted=[9],
+        int8_fast_less_runtime_1_sorted=[9],
         ibert_1_sorted=[6],
     ),
 }

@@ -66,11 +66,18 @@ class Layer(NamedTuple):
 class FastClassifier:
     """Callable: a padded batch -> float32 logits (batch, outputs)."""
 
-    def __init__(self, sizes: Sizes, tensors: Mapping[str, np.ndarray], kernel: str) -> None:
+    def __init__(
+        self,
+        sizes: Sizes,
+        tensors: Mapping[str, np.ndarray],
+        kernel: str,
+        first_token_only: bool = True,
+    ) -> None:
         """Args:
         kernel: instruction set of the operators in kernel.cpp, which must be loaded, or LIBRARY.
+        first_token_only: in the last layer, behind keys and values; False shows what that saves.
         """
-        self.sizes, self.kernel = sizes, kernel
+        self.sizes, self.kernel, self.first_token_only = sizes, kernel, first_token_only
         self.stride = round_up(sizes.hidden, PANEL)
         # They are mapped and only read.
         self.tensors = {name: torch.from_numpy(np.array(of)) for name, of in tensors.items()}
@@ -113,7 +120,7 @@ class FastClassifier:
     def layer(self, i: int) -> Layer:
         at, sizes, stride = f"layer.{i}", self.sizes, self.stride
         of_qkv, of_out, of_in, of_ffn_out = self.tensors["layers"][i][:LAYER_SCALARS].tolist()
-        last, qkv = i == sizes.layers - 1, f"{at}.qkv"
+        last, qkv = self.first_token_only and i == sizes.layers - 1, f"{at}.qkv"
         first = stride if last else 0
         activation: Activation = "relu" if ACTIVATIONS[sizes.activation] == "relu" else "gelu"
         return Layer(
@@ -142,6 +149,8 @@ class FastClassifier:
         x = self.embed(flat, mask.cumsum(1)[mask] - 1)
         for layer in self.layers:
             x = self.run(layer, x, starts)
+        if not self.first_token_only:
+            x = x[starts[:-1]]
         x = self.head_activation(self.dense(x))
         # Not a matrix product, whose sums would depend on how many texts there are.
         weight, bias = self.logits
@@ -200,6 +209,6 @@ def multiplied(weight: Tensor, scale: Tensor) -> Tensor:
     return weight.float().mul_(scale.unsqueeze(-1))
 
 
-def read(weights: Path, kernel: str) -> FastClassifier:
+def read(weights: Path, kernel: str, first_token_only: bool = True) -> FastClassifier:
     """Raises UserError where the file is cut off or of another format."""
-    return FastClassifier(*packed_file.read(FORMAT, weights), kernel)
+    return FastClassifier(*packed_file.read(FORMAT, weights), kernel, first_token_only)
