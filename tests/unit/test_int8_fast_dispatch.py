@@ -178,3 +178,34 @@ def test_another_version_of_any_source_is_another_build(
     with copies[source].open("a") as file:
         file.write("//")
     assert library.target_of(own) != before
+
+
+def test_half_a_library_is_compiled_anew(compiled: tuple[Path, str], tmp_path: Path) -> None:
+    folder, kernel = compiled
+    copy = shutil.copytree(folder, tmp_path / "cache")
+    (built,) = (copy / "int8_fast").glob("*.so")
+    built.write_bytes(built.read_bytes()[:1000])
+    assert chosen(copy) == (kernel, [COMPILING])
+    assert chosen(copy) == (kernel, [])
+
+
+@pytest.mark.parametrize("what", ["others may write", "another user's", "a link"])
+def test_a_folder_that_is_not_ours_alone_is_not_trusted(
+    compiled: tuple[Path, str], tmp_path: Path, what: str
+) -> None:
+    copy = shutil.copytree(compiled[0], tmp_path / "cache")
+    planted = copy / "int8_fast"
+    if what == "others may write":
+        planted.chmod(0o777)
+    elif what == "another user's":
+        if os.geteuid():
+            pytest.skip("only root can give files away")
+        os.chown(planted, 12345, 12345)
+    else:
+        planted.rename(copy / "elsewhere")
+        planted.symlink_to(copy / "elsewhere")
+    kernel, lines = chosen(copy)
+    assert kernel == LIBRARY
+    (line,) = lines
+    assert "is not this user's alone" in line
+    assert line.endswith(TORCHS_OWN)

@@ -18,6 +18,7 @@ from stages.engines.runtime.shipped.classify import COMPILE, LIBRARY, CannotRun,
 from stages.model.artifact import WEIGHTS
 from stages.model.tokens import Batch, unpadded
 from stages.plumbing.command import UserError
+from stages.plumbing.files import sha256
 
 SHIPPED = Path(classify.__file__).parent
 COMPILER = os.environ.get("CXX") or "cc"
@@ -89,7 +90,7 @@ COMMAND = [COMPILER, *COMPILE.split()[1:]]
 def compiled(runtime: Runtime) -> Path:
     try:
         target = target_of(runtime)
-        if target.exists():
+        if whole(target):
             return target
         print(f"{runtime.variant}: compiling the runtime, once for this machine", file=sys.stderr)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
@@ -98,8 +99,11 @@ def compiled(runtime: Runtime) -> Path:
             done = subprocess.run(COMMAND, capture_output=True, text=True, cwd=scratch)
             if done.returncode:
                 raise CannotRun(f"the runtime does not compile: {first_error(done)}")
-            # Two that compile at once write the same file.
-            (Path(scratch) / LIBRARY).replace(target)
+            # Two that compile at once write the same files.
+            built, mark = Path(scratch) / LIBRARY, Path(scratch) / "checksum"
+            mark.write_text(sha256(built))
+            built.replace(target)
+            mark.replace(checksum_of(target))
     except OSError as error:
         raise CannotRun(f"the runtime cannot be compiled: {error}") from None
     return target
@@ -113,14 +117,34 @@ def target_of(runtime: Runtime) -> Path:
     return cache_folder(runtime.variant) / f"{key.hexdigest()[:32]}-{LIBRARY}"
 
 
+def checksum_of(target: Path) -> Path:
+    return target.with_suffix(".sha256")
+
+
+def whole(target: Path) -> bool:
+    """Whether it is what was compiled here, and all of it."""
+    mark = checksum_of(target)
+    return target.exists() and mark.exists() and mark.read_text() == sha256(target)
+
+
 def first_error(done: subprocess.CompletedProcess[str]) -> str:
     lines = done.stderr.splitlines() or [f"exit code {done.returncode}"]
     return next((line for line in lines if "error" in line), lines[0])[:200]
 
 
 def cache_folder(name: str) -> Path:
-    """Ours alone: what lies there is run."""
+    """Ours alone, since what lies there is run.
+
+    Raises:
+        CannotRun: it belongs to another user, or others may write into it.
+    """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     folder = root / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = folder.lstat()
+    if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or folder.is_symlink():
+        raise CannotRun(
+            f"{folder} is not this user's alone, and what lies there would be run; remove it, or "
+            "set XDG_CACHE_HOME to a folder of your own"
+        )
     return folder
