@@ -23,11 +23,12 @@ from bench.isa import NATIVE, Isa
 from bench.options import SCRATCH
 from bench.ours import IN_TORCH
 from bench.race import Outcome, race
-from bench.workloads import BERT, MINILM, PAIRS, Workload
+from bench.workloads import BERT, MINILM, PAIRS, Rows, Workload
 from stages import variants
 from stages.latency import one_timing_at_a_time
 from stages.model import cpu
 from stages.model.artifact import read_recipe
+from stages.model.tokens import encode, load_tokenizer
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import new_folder, write_json
 from stages.reporting.markdown_table import pipe_table
@@ -74,8 +75,8 @@ def main() -> None:
         print(f"kernel {kernel}", flush=True)
         isa = OneKernel(NATIVE, False, kernel)
         outcomes = {
-            BERT: timed(BERT, bert, OF_BERT, [1, 2], isa, base / BERT),
-            MINILM: timed(MINILM, minilm, OF_MINILM, [1], isa, base / MINILM),
+            BERT: timed(BERT, bert, rows, OF_BERT, [1, 2], isa, base / BERT),
+            MINILM: timed(MINILM, minilm, rows, OF_MINILM, [1], isa, base / MINILM),
         }
         measured["kernels"][kernel] = ratios(outcomes)
         print(json.dumps(measured["kernels"][kernel], indent=2), flush=True)
@@ -96,22 +97,30 @@ def kernels() -> list[str]:
 
 
 def timed(
-    model: str, checkpoint: Path, names: list[str], threads: list[int], isa: Isa, folder: Path
+    model: str,
+    checkpoint: Path,
+    rows: Rows,
+    names: list[str],
+    threads: list[int],
+    isa: Isa,
+    folder: Path,
 ) -> Outcome:
-    blocks = blocks_of(checkpoint)
+    blocks = blocks_of(checkpoint, rows)
     return race(model, checkpoint, names, blocks, threads, ROUNDS, ROUNDS, isa, folder)
 
 
-def blocks_of(checkpoint: Path) -> Workload:
-    """Random tokens: batches of BLOCK, without padding, and one short text."""
-    vocabulary = json.loads((checkpoint / "config.json").read_text())["vocab_size"]
-    random, batches = np.random.default_rng(0), {}
-    shapes = {f"sorted-{i}": BLOCK for i in range(BLOCKS)} | {f"length-{SHORT}": (1, SHORT)}
-    for name, shape in shapes.items():
-        ids = random.integers(1000, vocabulary, shape)
+def blocks_of(checkpoint: Path, rows: Rows) -> Workload:
+    """Real texts, one behind the other and cut: batches of BLOCK, unpadded, and one short text."""
+    recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
+    encoded = encode(tokenizer, rows.task, rows.validation, recipe)
+    first, stream = encoded[0]["input_ids"][0], np.concatenate([x["input_ids"] for x in encoded])
+    shapes, batches, used = {f"length-{SHORT}": (1, SHORT)}, {}, 0
+    for name, shape in (shapes | {f"sorted-{i}": BLOCK for i in range(BLOCKS)}).items():
+        ids = stream[used : used + shape[0] * shape[1]].reshape(shape)
+        used += ids.size
+        ids[:, 0] = first
         known = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
-        inputs = read_recipe(checkpoint).inputs
-        batches[name] = {key: known.get(key, np.zeros_like(ids)) for key in inputs}
+        batches[name] = {key: known.get(key, np.zeros_like(ids)) for key in recipe.inputs}
     return Workload(batches, {}, {name: batch["input_ids"].size for name, batch in batches.items()})
 
 
