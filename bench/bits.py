@@ -1,9 +1,11 @@
-"""`python -m bench.bits [TASK [SPLIT ...]]`: does all that runs `ibert` give the same integers on real texts?
+"""Does all that runs `ibert` give the same integers on real texts?
 
-Every text of the scored splits, or of those named, of the pipeline's own artifact, through the NumPy reference, each kernel of the
-runtime (single texts and batches, one thread and two), plain C99 and ONNX Runtime (padded); the
-CPU's floating-point flags are read after each. And how far the variants that the pipeline scored
-are from fp32, seed by seed. Writes bench/bits.json.
+    python -m bench.bits [TASK [SPLIT ...]]
+
+Every text of the scored splits, or of those named, through the NumPy reference and, with the
+pipeline's own artifact, each kernel of the runtime (single texts and batches, one thread and two),
+plain C99 and ONNX Runtime (padded); the CPU's floating-point flags are read after each. And how far
+the variants that the pipeline scored are from fp32, seed by seed. Writes bench/bits.json.
 """
 
 import shutil
