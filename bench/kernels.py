@@ -7,10 +7,8 @@ the bias and scaling back are in the time.
 import importlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -78,33 +76,17 @@ def our_linear(plain, x, products: int) -> Linear:  # type: ignore[no-untyped-de
 
 
 def ort_linear(weight: np.ndarray, x: np.ndarray, reduce_range: bool) -> Linear:
-    """A graph of MatMul and Add, quantized as the peer `onnxruntime_int8` is."""
-    from onnx import TensorProto, helper, numpy_helper, save
+    """One linear layer, written and quantized as in the peer `onnxruntime_int8`."""
+    from onnx import TensorProto
 
-    from bench.peers.onnxruntime_int8 import quantize
-    from stages.engines.onnx.session import session
+    from bench.onnx_bert.linear import BITS_7, BITS_8, Linears
+    from bench.onnx_bert.session import session
+    from bench.onnx_bert.writer import Writer
 
-    (n, k), bias = weight.shape, np.zeros(weight.shape[0], dtype=np.float32)
-    kind = TensorProto.FLOAT
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "weight"], ["product"]),
-            helper.make_node("Add", ["product", "bias"], ["y"]),
-        ],
-        "linear",
-        [helper.make_tensor_value_info("x", kind, ["m", k])],
-        [helper.make_tensor_value_info("y", kind, ["m", n])],
-        [
-            numpy_helper.from_array(np.ascontiguousarray(weight.T), "weight"),
-            numpy_helper.from_array(bias, "bias"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder) / "linear.onnx", Path(folder) / "int8.onnx"
-        save(model, source)
-        quantize(source, target, reduce_range)
-        running = session(target)
+    (n, k), bias, writer = weight.shape, np.zeros(weight.shape[0], dtype=np.float32), Writer()
+    linears = Linears(writer, "dynamic", BITS_7 if reduce_range else BITS_8)
+    linears.write("x", "y", weight.T, bias)
+    running = session(writer.model({"x": ("m", k)}, {"y": ("m", n)}, TensorProto.FLOAT), 1)
     return lambda: running.run(None, {"x": x})
 
 

@@ -61,7 +61,8 @@ def prepare(name: str, checkpoint: Path, folder: Path, isa: Isa) -> Prepared:
 def key_of(name: str, checkpoint: Path, isa: Isa) -> str:
     """Of everything that decides what is built."""
     digest = hashlib.sha256(f"{name} {isa}".encode())
-    sources = [*HERE.parent.glob("stages/**/*"), *HERE.glob("peers/*"), HERE / "ours.py"]
+    sources = [*HERE.parent.glob("stages/**/*"), *HERE.glob("peers/*"), *HERE.glob("onnx_bert/*")]
+    sources += [HERE / "onnx_export.py", HERE / "ours.py"]
     for path in sorted(sources):
         if path.suffix in (".py", ".cpp", ".h"):
             digest.update(path.read_bytes())

@@ -22,7 +22,7 @@ GROUPS = ("0", "32", "128")
 def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
     import openvino
 
-    from bench.peers.onnxruntime_int8 import export
+    from bench.onnx_export import export
 
     torch_threads(1)
     exported = folder / "fp32.onnx"
