@@ -5,8 +5,8 @@ from pathlib import Path
 import onnxruntime
 from onnx import ModelProto
 
-# It would turn `Add` and `LayerNormalization` back into the fused operator, also where choice.py has
-# found that to be the slower one.
+# It would turn `Add` and `LayerNormalization` back into the fused operator, also where choice.py
+# has found that to be the slower one.
 UNWANTED = "SkipLayerNormFusion"
 
 
