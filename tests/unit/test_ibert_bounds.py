@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stages.engines.ibert.calibration import OUTPUT, largest_of
 from stages.engines.ibert.engine import RUNTIME
 from stages.engines.ibert.reference import STEPS, Reference, normal_bits
 from stages.engines.ibert.tensors import FORMAT
@@ -17,6 +19,7 @@ from stages.engines.runtime import packed_file
 from stages.engines.runtime.packed_file import Sizes
 from stages.engines.runtime.shipped.classify import WEIGHTS
 from stages.engines.safe_l.rounding import LANE_LIMIT, PRODUCTS, lane_sums
+from stages.model.classifier import load_checkpoint
 from tests.building import as_if_trained, build, make_ingredients
 from tests.families import FAMILIES
 from tests.integer_models import ODD_SIZES, random_model, random_texts
@@ -120,6 +123,22 @@ def test_a_model_of_more_tokens_has_values_of_fewer_bits(tiny_bert: Path, tmp_pa
     ingredients = make_ingredients(folder, tmp_path)
     _, tensors = packed_file.read(FORMAT, build("ibert", ingredients, tmp_path / "ibert") / WEIGHTS)
     assert tensors["layer.0.qkv.limit"].min() == 511  # two doublings of 512 do not reach 1,025
+
+
+def test_texts_may_be_as_long_as_the_model_is_wide(tiny_bert: Path, tmp_path: Path) -> None:
+    """32 of them have a mask of the shape of what comes out of the pooler."""
+    module: Any = load_checkpoint(as_if_trained(tiny_bert, tmp_path / "model"))
+    hidden = module.config.hidden_size
+    ids = np.full((4, hidden), 7)
+    mask = np.arange(hidden) < np.array([[3], [5], [hidden], [2]])
+    inputs = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
+    name = "bert.pooler.dense"
+    seen = largest_of(module, [(np.arange(4), inputs)], {name: torch.ones(hidden)})
+    with torch.inference_mode():
+        tensors = {key: torch.from_numpy(value) for key, value in inputs.items()}
+        last = module.bert(**tensors).last_hidden_state[:, 0]
+        dense = module.get_submodule(name)(last)
+    assert seen[f"{OUTPUT} {name}"] == pytest.approx(float(dense.abs().max()))
 
 
 @pytest.fixture(scope="module")

@@ -42,7 +42,8 @@ def largest_of(
     seen, mask = Largest(), torch.zeros(())
 
     def real(x: Tensor) -> Tensor:
-        return x[mask] if x.shape[:2] == mask.shape else x.reshape(-1, x.shape[-1])
+        # By dimensions: behind the pooler (texts, hidden) may well be as large as the mask.
+        return x[mask] if x.dim() == 3 else x
 
     def look(name: str) -> Any:
         def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
