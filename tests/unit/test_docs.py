@@ -39,6 +39,7 @@ MADE_FROM = [
     ("docs/evidence.md", "like_published",
      "docs/evidence/full/metrics/mrpc/compare/int8_qat.json", ["speedup_p50"]),
     ("docs/race.md", "race", "bench/results.json", ["runners", 0, "size_mb"]),
+    ("docs/ibert.md", "integers", "bench/integers.json", ["targets", 0, "measured"]),
 ]  # fmt: skip
 
 
@@ -48,7 +49,8 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("docs", "metrics"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "bench").mkdir()
-    for name in ("README.md", "params.yaml", "bench/results.json"):
+    measured = ("bench/results.json", "bench/integers.json")
+    for name in ("README.md", "params.yaml", *measured):
         shutil.copyfile(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
