@@ -15,6 +15,7 @@ from stages.model.tokens import Predict
 from stages.plumbing.files import write_text
 
 LIBRARY, REQUIRES, BITS = "torch", (), 8
+LICENCE, TELEMETRY = "BSD-3-Clause", "none"
 ENGINES = ("fbgemm", "onednn", "qnnpack")
 CHOSEN, STORED = "engine.txt", "int8.safetensors"
 
