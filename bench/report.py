@@ -126,6 +126,7 @@ def finetuning(results: dict[str, Any]) -> list[str]:
 def libraries(results: dict[str, Any]) -> list[str]:
     lines = [
         f"- {name}: {facts['licence']}; telemetry: {facts['telemetry']}"
+        + (f"; {facts['packages']} in an environment of its own" if facts["packages"] else "")
         for name, facts in results.get("peers", {}).items()
     ]
     return ["Licences, and what a library reports to its makers:", "", *lines, ""] if lines else []

@@ -141,7 +141,9 @@ def timed(predict: Predict, batch: Batch) -> tuple[float, list[int]]:
 
 def serve(name: str, folder: str, threads: str, batches: str) -> None:
     """The child: load, say how that went, then do what is asked for until stdin ends."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    # What a library prints is no answer, be it written in Python or in C.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def answer(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)

@@ -99,12 +99,10 @@ def switches(name: str) -> dict[str, str]:
 
 
 def notes(name: str) -> dict[str, str]:
-    """`licence` and `telemetry` of the library."""
+    """`licence` and `telemetry` of the library, and `packages` of an environment of its own."""
     peer = get(name)
-    return {
-        fact.lower(): getattr(peer, fact, "not noted in its file")
-        for fact in ("LICENCE", "TELEMETRY")
-    }
+    facts = {fact.lower(): getattr(peer, fact, "not noted") for fact in ("LICENCE", "TELEMETRY")}
+    return facts | {"packages": " ".join(getattr(peer, "REQUIREMENTS", ()))}
 
 
 def torch_threads(threads: int) -> int:
