@@ -15,6 +15,7 @@ from bench.environment import differences, environment
 from bench.isa import Isa
 from bench.options import SCRATCH, Settings, settings
 from bench.picture import draw
+from bench.progress import Progress, progress_of
 from bench.race import race
 from bench.report import markdown, summary
 from bench.results import Measured, results
@@ -37,6 +38,7 @@ def main(chosen: Settings) -> None:
     measured = Measured(isa=chosen.isa, environment=here, task=rows.task.name)
     measured.ceilings = ceilings(chosen.isa)
     base = SCRATCH / chosen.isa.name
+    unfinished: list[Progress] = []
     for model in chosen.models if "race" in chosen.parts else []:
         folder = base / model
         if model == BERT:
@@ -46,16 +48,11 @@ def main(chosen: Settings) -> None:
         workload = workloads.make_workload(checkpoint, rows, chosen.batch_size, chosen.lengths)
         measured.workloads[model] = workload
         measured.operations[model] = workloads.operations_per_token(checkpoint)
+        how = (sorted({1, all_threads()}), chosen.rounds, chosen.length_calls)
+        settings = [model, chosen.runners, *how, str(chosen.isa)]
+        unfinished.append(progress_of(folder, checkpoint, workload.batches, settings))
         measured.races[model] = race(
-            model,
-            checkpoint,
-            chosen.runners,
-            workload,
-            sorted({1, all_threads()}),
-            chosen.rounds,
-            chosen.length_calls,
-            chosen.isa,
-            folder,
+            model, checkpoint, chosen.runners, workload, *how, chosen.isa, folder, unfinished[-1]
         )
     if "kernels" in chosen.parts:
         measured.kernels = run_kernels(chosen)
@@ -67,6 +64,8 @@ def main(chosen: Settings) -> None:
         )
     measured.minutes = (time.monotonic() - began) / 60
     write(measured, chosen)
+    for progress in unfinished:
+        progress.drop()
 
 
 def say_what_differs(folder: Path, here: dict[str, Any]) -> None:

@@ -22,7 +22,8 @@ from bench.environment import environment
 from bench.isa import NATIVE, Isa
 from bench.options import SCRATCH
 from bench.ours import IN_TORCH
-from bench.race import Outcome, race
+from bench.progress import Outcome
+from bench.race import race
 from bench.workloads import BERT, MINILM, PAIRS, Rows, Workload
 from stages import variants
 from stages.latency import one_timing_at_a_time

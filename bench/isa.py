@@ -34,12 +34,14 @@ SWITCHES = {
     "CT2_FORCE_CPU_ISA": "AVX2",
     "INT8_FAST_KERNEL": "avx2",
     "IBERT_KERNEL": "avx2",
+    "NM_ARCH": "avx2",
 }
 OWN_SWITCH = {
     "torch": "environment: ATEN_CPU_CAPABILITY, FBGEMM_ENABLE_INSTRUCTIONS, ONEDNN_MAX_CPU_ISA, "
     "MKL_ENABLE_INSTRUCTIONS",
     "int8_fast": "environment: INT8_FAST_KERNEL, and torch's",
     "ctranslate2": "environment: CT2_FORCE_CPU_ISA, DNNL_MAX_CPU_ISA",
+    "deepsparse": "environment: NM_ARCH",
 }
 # Libraries that execute `cpuid` themselves, and where their code lies.
 PATCHED = {

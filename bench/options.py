@@ -15,6 +15,8 @@ MODELS = (BERT, MINILM)
 PARTS = ("race", "kernels", "loadgen", "finetune")
 # int8_dynamic is what the peer torch_int8 runs, so it needs no second place.
 OURS = ("fp32", "int8_embeddings", "int8_onnx", "int8_fast")
+# With `--peer`: what its answers are compared with, and what it is to be compared with.
+AGAINST = "fp32,int8_fast"
 SCRATCH = Path(".bench")
 HERE = Path(__file__).parent
 
@@ -50,7 +52,11 @@ def settings(given: list[str] | None = None) -> Settings:
     parser.add_argument("--isa", choices=(NATIVE, AVX2), default=NATIVE)
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--parts", default=",".join(PARTS), help="some of the race")
-    parser.add_argument("--peers", default=",".join(peers.names()))
+    parser.add_argument("--peers", help="some of them, or optional ones")
+    parser.add_argument(
+        "--optional", action="store_true", help=f"with {', '.join(peers.OPTIONAL)} too"
+    )
+    parser.add_argument("--peer", help="this one alone against ours, the race itself only")
     parser.add_argument("--variants", default=",".join(OURS), help="ours that take part")
     parser.add_argument("--checkpoint", type=Path, help="a fine-tuned MiniLM-L6 (make repro)")
     parser.add_argument("--batch-size", type=int, default=16, help="of the sorted batches")
@@ -60,6 +66,11 @@ def settings(given: list[str] | None = None) -> Settings:
     parser.add_argument("--quick", action="store_true", help="a look; not written to bench/")
     parser.add_argument("--out", type=Path, help="folder for the results")
     options = parser.parse_args(given)
+    if options.peer:
+        for name, value in {"peers": options.peer, "parts": "race", "variants": AGAINST}.items():
+            setattr(options, name, value)
+    if options.peers is None:
+        options.peers = ",".join(peers.names() if options.optional else peers.regular())
     chosen = {
         "--models": checked("--models", options.models, MODELS),
         "--parts": checked("--parts", options.parts, PARTS),
@@ -73,7 +84,7 @@ def settings(given: list[str] | None = None) -> Settings:
     everything = {
         "--models": MODELS,
         "--parts": PARTS,
-        "--peers": peers.names(),
+        "--peers": peers.regular(),
         "--variants": OURS,
     }
     whole = not options.quick and all(

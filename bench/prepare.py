@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import peers
+from bench.environments import OF_THE_RACE
 from bench.isa import Isa, NotHidden, choose, hide_from
 from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
@@ -25,29 +26,31 @@ class Prepared:
     """Attributes:
     skipped: why this peer does not run here; empty where it does.
     size_mb: of the files with weights, 1 MB = 1e6 bytes.
+    python: the interpreter of its processes.
     """
 
     name: str
     folder: Path
     skipped: str = ""
     size_mb: float = 0.0
+    python: Path = OF_THE_RACE
 
 
 def prepare(name: str, checkpoint: Path, folder: Path, isa: Isa) -> Prepared:
     """Build `name` into `folder`, unless it lies there already, made by the same code."""
-    lacking = peers.missing(peers.get(name))
-    if lacking:
-        return Prepared(name, folder, f"{' and '.join(lacking)} not installed")
+    environment = peers.environment(name)
+    if environment.lacking:
+        return Prepared(name, folder, environment.lacking)
     key = key_of(name, checkpoint, isa)
     note = folder / NOTE
     if not note.exists() or read_json(note)["key"] != key:
-        command = [sys.executable, "-m", "bench.prepare", name, str(checkpoint), str(folder)]
+        command = [str(environment.python), "-m", "bench.prepare", name, str(checkpoint)]
         log = folder.with_name(f"{folder.name}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("w") as output:
             done = subprocess.run(
-                [*command, isa.name, key],
-                env=os.environ | isa.environment,
+                [*command, str(folder), isa.name, key],
+                env=os.environ | isa.environment | peers.switches(name),
                 stdout=output,
                 stderr=subprocess.STDOUT,
             )
@@ -55,7 +58,7 @@ def prepare(name: str, checkpoint: Path, folder: Path, isa: Isa) -> Prepared:
             last = log.read_text().strip().splitlines()[-1:] or ["no message"]
             return Prepared(name, folder, f"could not be built: {last[0][:200]} (see {log})")
     facts = read_json(note)
-    return Prepared(name, folder, facts["skipped"], facts["size_mb"])
+    return Prepared(name, folder, facts["skipped"], facts["size_mb"], environment.python)
 
 
 def key_of(name: str, checkpoint: Path, isa: Isa) -> str:

@@ -2,15 +2,14 @@
 
 import tempfile
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from bench import peers
 from bench.isa import Isa
 from bench.prepare import Prepared, prepare
+from bench.progress import Outcome, Progress
 from bench.runner import CutOff, Runner
 from bench.workloads import Workload
 from stages.running.timed_process import save_batches
@@ -18,27 +17,6 @@ from stages.variants import REFERENCE
 
 # All batches of the tutorial have one shape: timing every third of them is enough.
 TUTORIAL_EVERY = 3
-
-
-@dataclass
-class Outcome:
-    """What one model's race gave.
-
-    Attributes:
-        samples: one timed call each: model, threads, runner, kind, batch, round, ms.
-        runners: name -> size_mb, bits, load_s, peak_mb (at the first thread count), hidden_by.
-        left_out: name -> why it did not take part, one line.
-        answers: name -> row of the split -> the class it gave, at the first thread count.
-    """
-
-    samples: list[dict[str, Any]] = field(default_factory=list)
-    runners: dict[str, dict[str, Any]] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
-    answers: dict[str, dict[int, int]] = field(default_factory=dict)
-
-    def leave_out(self, name: str, why: str) -> None:
-        self.left_out[name] = why
-        print(f"  {name}: left out, {why}", flush=True)
 
 
 def race(
@@ -51,16 +29,26 @@ def race(
     length_calls: int,
     isa: Isa,
     folder: Path,
+    progress: Progress | None = None,
 ) -> Outcome:
     """Time `names` on `workload`, every batch once per pass.
 
     A round is every `rounds`-th batch, so that all rounds together are one pass over the rows, and
     each round has long and short texts. Single texts of fixed length are timed with the first
-    thread count only, `length_calls` times per round.
+    thread count only, `length_calls` times per round. Rounds that `progress` knows to be finished
+    are not run again.
     """
-    outcome = Outcome()
+    outcome = progress.read() if progress else Outcome()
+    wanted = [[threads, number] for threads in thread_counts for number in range(rounds)]
+    if progress and outcome.finished:
+        done, of = len(outcome.finished), len(wanted)
+        print(f"{model}: {done} of {of} rounds are kept from before, {progress.file}", flush=True)
+    if outcome.finished == wanted:
+        return outcome
     ready = []
     for name in dict.fromkeys(names):
+        if name in outcome.left_out:
+            continue
         if name not in peers.known():
             outcome.leave_out(name, f"there is no variant stages/variants/{name} in this checkout")
             continue
@@ -77,9 +65,22 @@ def race(
         for threads in thread_counts:
             first = threads == thread_counts[0]
             calls = length_calls if first else 0
-            one_thread_count(
-                outcome, model, ready, workload, threads, rounds, calls, isa, file, first
-            )
+            numbers = [n for n in range(rounds) if [threads, n] not in outcome.finished]
+            if numbers:
+                one_thread_count(
+                    outcome,
+                    progress,
+                    model,
+                    ready,
+                    workload,
+                    threads,
+                    rounds,
+                    numbers,
+                    calls,
+                    isa,
+                    file,
+                    first,
+                )
             # Whoever was cut off once is not asked again.
             ready = [one for one in ready if one.name in outcome.runners]
     return outcome
@@ -87,11 +88,13 @@ def race(
 
 def one_thread_count(
     outcome: Outcome,
+    progress: Progress | None,
     model: str,
     ready: list[Prepared],
     workload: Workload,
     threads: int,
     rounds: int,
+    numbers: list[int],
     length_calls: int,
     isa: Isa,
     batches: Path,
@@ -104,7 +107,7 @@ def one_thread_count(
 
         def start(one: Prepared) -> Runner:
             if one.name not in started:
-                started[one.name] = Runner(one.name, one.folder, threads, batches, isa)
+                started[one.name] = Runner(one, threads, batches, isa)
                 stack.callback(started[one.name].close)
             return started[one.name]
 
@@ -119,7 +122,7 @@ def one_thread_count(
                 runner.probe(batch_names[-1], len(batch_names))
             except CutOff as reason:
                 runner.close()
-                outcome.leave_out(one.name, str(reason))
+                outcome.cut(one.name, threads, str(reason))
                 continue
             logits = runner.logits(workload.names("sorted")[-1])
             if one.name == REFERENCE:
@@ -128,11 +131,12 @@ def one_thread_count(
                 pass  # nothing to compare with; or known to be far from fp32, and slow
             elif not alike(logits, reference):
                 runner.close()
-                outcome.leave_out(one.name, "its answers are nothing like fp32's: it does not work")
+                why = "its answers are nothing like fp32's: it does not work"
+                outcome.cut(one.name, threads, why)
                 continue
             running[one.name] = runner
             outcome.runners.setdefault(one.name, facts)
-        for number in range(rounds):
+        for number in numbers:
             print(f"{model}: threads {threads}, round {number + 1}/{rounds}", flush=True)
             for name, runner in running.items():
                 batch_names = feed(name, workload)[number::rounds]
@@ -145,8 +149,12 @@ def one_thread_count(
                         time_block(
                             outcome, model, runner, workload, [length] * length_calls, number
                         )
-        for name, runner in running.items():
-            outcome.runners[name].setdefault("peak_mb", runner.peak_mb())
+            for name, runner in running.items() if first else ():
+                known = outcome.runners[name].get("peak_mb", 0.0)
+                outcome.runners[name]["peak_mb"] = max(known, runner.peak_mb())
+            outcome.finished.append([threads, number])
+            if progress:
+                progress.keep(outcome)
 
 
 def alike(logits: np.ndarray, reference: np.ndarray) -> bool:

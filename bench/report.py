@@ -31,7 +31,8 @@ def markdown(results: dict[str, Any]) -> str:
     machine = results["environment"]
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {results['instruction_set']}; "
-        f"{results['task']}, in {results['minutes']} minutes. Ratios say how many times as fast. "
+        f"{results['task']}, in {results['minutes']} minutes{sittings(results)}. "
+        "Ratios say how many times as fast. "
         "The tutorial's batches all have one shape, so a third of them is timed and counts thrice. "
         "Of ceiling, of int8 wall: operations of the linear layers that a runner needs, without "
         "padding, against a loop in registers; the wall is int8 widened after every product.",
@@ -46,7 +47,7 @@ def markdown(results: dict[str, Any]) -> str:
         lines += [""] * bool(results["left_out"][model])
     if results["kernels"]:
         lines += ["One linear layer alone, one thread:", "", pipe_table(kernels(results)), ""]
-    lines += loadgen(results) + finetuning(results)
+    lines += loadgen(results) + finetuning(results) + libraries(results)
     lines += ["Targets:", "", *(f"- {missed(target)}" for target in results["targets"])]
     return "\n".join(lines) + "\n"
 
@@ -120,6 +121,21 @@ def finetuning(results: dict[str, Any]) -> list[str]:
         f"score {facts['f1']['ours']:.4f} against {facts['f1']['plain']:.4f}.",
         "",
     ]
+
+
+def libraries(results: dict[str, Any]) -> list[str]:
+    lines = [
+        f"- {name}: {facts['licence']}; telemetry: {facts['telemetry']}"
+        + (f"; {facts['packages']} in an environment of its own" if facts["packages"] else "")
+        for name, facts in results.get("peers", {}).items()
+    ]
+    return ["Licences, and what a library reports to its makers:", "", *lines, ""] if lines else []
+
+
+def sittings(results: dict[str, Any]) -> str:
+    """Said where a race was interrupted: its rounds saw the machine at different times."""
+    count = results.get("sittings", 1)
+    return f" (the last of {count} sittings; earlier rounds are kept)" if count > 1 else ""
 
 
 def summary(results: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from bench import peers
 from bench.arithmetic import best_peer, differing, geomean, gops, pass_seconds, ratio, single_ms
 from bench.ceiling import int8_ceiling
 from bench.isa import Isa
-from bench.race import Outcome
+from bench.progress import Outcome
 from bench.targets import judge
 from bench.workloads import BERT, LENGTHS, MINILM, MRPC, Operations, Workload
 from stages.variants import REFERENCE
@@ -60,14 +60,22 @@ def results(measured: Measured) -> dict[str, Any]:
         "instruction_set": measured.isa.described,
         "task": measured.task,
         "minutes": round(measured.minutes, 1),
+        "sittings": max((one.sittings for one in measured.races.values()), default=1),
         "environment": measured.environment,
         "ceilings_gops_of_one_core": measured.ceilings,
         "runners": rows,
+        "peers": peer_notes(measured),
         "left_out": {model: outcome.left_out for model, outcome in measured.races.items()},
         "kernels": kernels,
         "loadgen": measured.loadgen,
         "finetuning": finetune,
     }
+
+
+def peer_notes(measured: Measured) -> dict[str, dict[str, str]]:
+    """Of everybody else's library that was raced."""
+    raced = {name for outcome in measured.races.values() for name in outcome.runners}
+    return {name: peers.notes(name) for name in peers.names() if name in raced}
 
 
 def model_rows(measured: Measured, samples: pd.DataFrame, model: str) -> list[dict[str, Any]]:

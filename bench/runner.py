@@ -14,6 +14,7 @@ import numpy as np
 
 from bench import peers
 from bench.isa import Isa, NotHidden, hide_from
+from bench.prepare import Prepared
 from stages.model.tokens import Batch, Predict
 from stages.plumbing.command import UserError
 from stages.running.timed_process import TimedProcess, read_batches
@@ -29,10 +30,11 @@ class CutOff(Exception):
 class Runner(TimedProcess):
     """The parent's end, once per peer and thread count."""
 
-    def __init__(self, name: str, folder: Path, threads: int, batches: Path, isa: Isa) -> None:
+    def __init__(self, peer: Prepared, threads: int, batches: Path, isa: Isa) -> None:
         """Start the child, which loads the peer at once."""
-        command = [sys.executable, "-m", "bench.runner", name, str(folder), str(threads)]
-        environment = os.environ | isa.environment
+        name, folder = peer.name, peer.folder
+        command = [str(peer.python), "-m", "bench.runner", name, str(folder), str(threads)]
+        environment = os.environ | isa.environment | peers.switches(name)
         environment |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         environment |= {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error"}
         self.name, self.threads = name, threads
@@ -139,7 +141,9 @@ def timed(predict: Predict, batch: Batch) -> tuple[float, list[int]]:
 
 def serve(name: str, folder: str, threads: str, batches: str) -> None:
     """The child: load, say how that went, then do what is asked for until stdin ends."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
+    # What a library prints is no answer, be it written in Python or in C.
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def answer(value: Any) -> None:
         print(json.dumps(value), file=answers, flush=True)

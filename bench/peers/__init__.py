@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from bench.environments import OF_THE_RACE, Environment, own
 from bench.isa import Isa
 from stages import variants
 from stages.model.tokens import Predict
@@ -22,6 +23,8 @@ TUTORIAL = ("tutorial_fp32", "tutorial_int8")
 SIMULATIONS = ("ibert_paper", "ibert_paper_qat")
 # Of whom `best peer` is the fastest: other people's int8, fed with the same sorted batches as ours.
 OTHERS_INT8 = ("torch_int8", "onnxruntime_int8", "ctranslate2_int8", "openvino_int8")
+# Take part only where they are named, or with --optional: see each file for why.
+OPTIONAL: tuple[str, ...] = ()
 TURNS = 5
 
 
@@ -30,8 +33,13 @@ class Peer(Protocol):
 
     Attributes:
         LIBRARY: that multiplies, as `isa.hide_from` knows it.
-        REQUIRES: packages beyond those of requirements.txt.
+        REQUIRES: modules beyond those of requirements.txt, as `import` takes them.
         BITS: of the weights of the linear layers, 32 or 8.
+        LICENCE: of the library; absent where nobody noted it, like what follows.
+        TELEMETRY: what the library reports to whom, and what keeps it from that here.
+        REQUIREMENTS: pinned, for pip; with them the peer gets an environment of its own, and
+            REQUIRES are found there.
+        SWITCHES: environment variables of its processes.
     """
 
     LIBRARY: str
@@ -70,9 +78,31 @@ def known() -> list[str]:
     return [*names(), *variants.names(), *TAKEN_AWAY]
 
 
-def missing(peer: Peer) -> list[str]:
-    """The packages that `peer` needs and that are not installed."""
-    return [package for package in peer.REQUIRES if importlib.util.find_spec(package) is None]
+def regular() -> list[str]:
+    """Who takes part where nobody is named."""
+    return [name for name in names() if name not in OPTIONAL]
+
+
+def environment(name: str) -> Environment:
+    """Where the processes of `name` run: made now, if it is one of its own."""
+    peer = get(name)
+    requirements: tuple[str, ...] = getattr(peer, "REQUIREMENTS", ())
+    if requirements:
+        return own(name, requirements, peer.REQUIRES)
+    lacking = [module for module in peer.REQUIRES if importlib.util.find_spec(module) is None]
+    return Environment(OF_THE_RACE, f"{' and '.join(lacking)} not installed" if lacking else "")
+
+
+def switches(name: str) -> dict[str, str]:
+    variables: dict[str, str] = getattr(get(name), "SWITCHES", {})
+    return variables
+
+
+def notes(name: str) -> dict[str, str]:
+    """`licence` and `telemetry` of the library, and `packages` of an environment of its own."""
+    peer = get(name)
+    facts = {fact.lower(): getattr(peer, fact, "not noted") for fact in ("LICENCE", "TELEMETRY")}
+    return facts | {"packages": " ".join(getattr(peer, "REQUIREMENTS", ()))}
 
 
 def torch_threads(threads: int) -> int:

@@ -13,6 +13,7 @@ from stages.model.tokens import Predict
 from stages.plumbing.files import read_json, write_json
 
 LIBRARY, REQUIRES, BITS = "ctranslate2", ("ctranslate2",), 8
+LICENCE, TELEMETRY = "MIT", "none"
 ENCODER, CLASSIFIER = "encoder", "classifier.safetensors"
 
 

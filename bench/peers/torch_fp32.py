@@ -10,6 +10,7 @@ from stages.model.classifier import load_checkpoint, predictor
 from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 32
+LICENCE, TELEMETRY = "BSD-3-Clause", "none"
 
 
 def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:

@@ -7,6 +7,7 @@ from bench.peers import torch_threads
 from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", ("torchao",), 8
+LICENCE, TELEMETRY = "BSD-3-Clause", "none"
 STORED = "int8.safetensors"
 
 

@@ -11,6 +11,7 @@ from bench.peers import torch_threads
 from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 32
+LICENCE, TELEMETRY = "BSD-3-Clause", "none"
 WEIGHTS = "temp.p"  # the tutorial's name for the file that it measures
 
 

@@ -10,6 +10,7 @@ from bench.peers.tutorial_fp32 import WEIGHTS, tutorial_loop
 from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 8
+LICENCE, TELEMETRY = "BSD-3-Clause", "none"
 
 
 def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:

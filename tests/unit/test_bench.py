@@ -15,7 +15,7 @@ from bench.environment import differences
 from bench.isa import NATIVE, Isa
 from bench.options import settings
 from bench.prepare import prepare
-from bench.race import Outcome
+from bench.progress import Outcome
 from bench.results import Measured, results
 from bench.targets import judge, missed
 from bench.workloads import BERT, Operations, Rows, Workload, make_workload

@@ -3,7 +3,7 @@
 import pytest
 
 from bench.integers import AT_LEAST, AT_MOST, judge, ratios
-from bench.race import Outcome
+from bench.progress import Outcome
 from bench.workloads import BERT, MINILM
 
 
