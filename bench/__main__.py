@@ -49,10 +49,18 @@ def main(chosen: Settings) -> None:
         measured.workloads[model] = workload
         measured.operations[model] = workloads.operations_per_token(checkpoint)
         how = (sorted({1, all_threads()}), chosen.rounds, chosen.length_calls)
-        settings = [model, chosen.runners, *how, str(chosen.isa)]
+        settings = [model, chosen.runners, *how, chosen.starts, str(chosen.isa)]
         unfinished.append(progress_of(folder, checkpoint, workload.batches, settings))
         measured.races[model] = race(
-            model, checkpoint, chosen.runners, workload, *how, chosen.isa, folder, unfinished[-1]
+            model,
+            checkpoint,
+            chosen.runners,
+            workload,
+            *how,
+            chosen.isa,
+            folder,
+            unfinished[-1],
+            chosen.starts,
         )
     if "kernels" in chosen.parts:
         measured.kernels = run_kernels(chosen)

@@ -40,6 +40,7 @@ OWN_SWITCH = {
     "torch": "environment: ATEN_CPU_CAPABILITY, FBGEMM_ENABLE_INSTRUCTIONS, ONEDNN_MAX_CPU_ISA, "
     "MKL_ENABLE_INSTRUCTIONS",
     "int8_fast": "environment: INT8_FAST_KERNEL, and torch's",
+    "ibert": "environment: IBERT_KERNEL",
     "ctranslate2": "environment: CT2_FORCE_CPU_ISA, DNNL_MAX_CPU_ISA",
     "deepsparse": "environment: NM_ARCH",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench import peers
 from bench.isa import AVX2, NATIVE, Isa, choose, more_than_avx2
+from bench.ours import TAKEN_AWAY
 from bench.workloads import BERT, LENGTHS, MINILM, PAIRS
 from stages import variants
 from stages.plumbing.command import UserError, nearest
@@ -14,9 +15,9 @@ from stages.plumbing.command import UserError, nearest
 MODELS = (BERT, MINILM)
 PARTS = ("race", "kernels", "loadgen", "finetune")
 # int8_dynamic is what the peer torch_int8 runs, so it needs no second place.
-OURS = ("fp32", "int8_embeddings", "int8_onnx", "int8_fast")
+OURS = ("fp32", "int8_embeddings", "int8_onnx", "int8_fast", "ibert", *TAKEN_AWAY)
 # With `--peer`: what its answers are compared with, and what it is to be compared with.
-AGAINST = "fp32,int8_fast"
+AGAINST = "fp32,int8_fast,ibert"
 SCRATCH = Path(".bench")
 HERE = Path(__file__).parent
 
@@ -34,6 +35,7 @@ class Settings:
     pairs: int
     rounds: int
     length_calls: int
+    starts: int
     lengths: tuple[int, ...]
     kernel_turns: int
     finetune_rounds: int
@@ -100,6 +102,7 @@ def settings(given: list[str] | None = None) -> Settings:
         pairs=48 if options.quick else PAIRS,
         rounds=1 if options.quick else options.rounds,
         length_calls=1 if options.quick else 3,
+        starts=1 if options.quick else 2 if options.peer else 5,
         lengths=LENGTHS[:2] if options.quick else LENGTHS,
         kernel_turns=2 if options.quick else 15,
         finetune_rounds=1 if options.quick else options.finetune_rounds,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.arithmetic import best_peer, ratio
+from bench.ours import TAKEN_AWAY
 from bench.peers import names as peer_names
 from bench.report import TITLES
 from stages.plumbing.files import new_file, read_json
@@ -39,7 +40,7 @@ def draw(results: dict[str, Any], target: Path) -> None:
         seconds = {
             row["runner"]: row["seconds"]["1"]
             for row in results["runners"]
-            if row["model"] == model and "1" in row["seconds"]
+            if row["model"] == model and "1" in row["seconds"] and row["runner"] not in TAKEN_AWAY
         }
         best = best_peer(seconds)
         base = seconds.get("tutorial_fp32") or max(seconds.values())
@@ -63,7 +64,7 @@ def draw(results: dict[str, Any], target: Path) -> None:
             panel.spines[side].set_visible(False)
     figure.suptitle(
         "Blue: ours. Grey: others, orange the fastest of their int8, all on the same batches "
-        "but the tutorial's.\nPeers fed as their experts would come nearer: see results.md. "
+        "but the tutorial's.\n"
         f"{results['environment']['cpu']}; {results['instruction_set']}",
         fontsize=9,
         y=0.02,

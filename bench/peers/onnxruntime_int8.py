@@ -11,6 +11,8 @@ from stages.model.tokens import Predict
 from stages.plumbing.files import write_json
 
 LIBRARY, REQUIRES, BITS = "onnxruntime", ("onnxruntime",), 8
+LICENCE, TELEMETRY = "MIT", "none here; its builds for Windows report to its makers"
+FIRST_TOKEN_ONLY = True
 MODEL, CHOICE = "model.onnx", "choice.json"
 
 

@@ -10,7 +10,15 @@ import pytest
 
 from bench import kernels, options, ours, peers, race, report, runner, workloads
 from bench.__main__ import write
-from bench.arithmetic import best_peer, differing, geomean, pass_seconds, ratio, single_ms
+from bench.arithmetic import (
+    best_peer,
+    differing,
+    geomean,
+    lead_interval,
+    pass_seconds,
+    ratio,
+    single_ms,
+)
 from bench.environment import differences
 from bench.isa import NATIVE, Isa
 from bench.options import settings
@@ -113,6 +121,7 @@ class TestRunning:
             length_calls=1,
             isa=HERE,
             folder=built,
+            starts=1,
         )
         assert set(outcome.runners) == set(names)
         timed = pd.DataFrame(outcome.samples)
@@ -121,6 +130,8 @@ class TestRunning:
             assert set(calls["batch"]) == set(workload.names("sorted") + workload.names("length"))
         assert differing(outcome.answers["torch_fp32"], outcome.answers["fp32"]) == 0
         facts = outcome.runners["fp32"]
+        assert set(outcome.first_answers) == {"torch_fp32", "fp32"}
+        assert min(outcome.first_answers.values()) > 0
         assert facts["size_mb"] == (checkpoint / "model.safetensors").stat().st_size / 1e6
         assert facts["peak_mb"] > 50
 
@@ -225,25 +236,50 @@ class TestArithmetic:
         assert differing({0: 1, 1: 0, 2: 1}, {0: 1, 1: 1, 5: 0}) == 1
         assert differing({}, {0: 1}) is None
 
+    def test_the_interval_of_a_lead_holds_it_and_is_a_point_where_nothing_varies(self) -> None:
+        steady = [
+            sample(name, f"sorted-{i}", ms * (i + 1))
+            for i in range(5)
+            for name, ms in (("theirs", 30), ("ours", 20))
+        ]
+        low, high = lead_interval(pd.DataFrame(steady), BERT, "theirs", "ours")
+        assert low == pytest.approx(1.5) == high
+        steady.append(sample("theirs", "sorted-5", 1000))
+        steady.append(sample("ours", "sorted-5", 100))
+        low, high = lead_interval(pd.DataFrame(steady), BERT, "theirs", "ours")
+        assert low < (450 + 1000) / (300 + 100) < high
+
+    def test_the_interval_of_a_single_text_is_over_its_calls(self) -> None:
+        calls = [sample("theirs", "length-16", ms) for ms in (3, 4, 5)]
+        calls += [sample("ours", "length-16", 2) for _ in range(3)]
+        calls += [sample("theirs", "sorted-0", 900), sample("ours", "sorted-0", 1)]
+        low, high = lead_interval(pd.DataFrame(calls), BERT, "theirs", "ours", 16)
+        assert (low, high) == (1.5, 2.5)
+
 
 class TestTargets:
     def test_met_missed_and_not_measured(self) -> None:
         judged = {
             one["name"]: one
             for one in judge(
-                {"mrpc_vs_best_peer_x": 1.35, "bert_base_mb": 110.6, "kernel_vs_ort_x": None}
+                {"mrpc_vs_best_peer_x": 1.75, "bert_base_mb": 110.6, "kernel_vs_ort_x": None},
+                intervals={"mrpc_vs_best_peer_x": (1.7, 1.8)},
             )
         }
         assert judged["mrpc_vs_best_peer_x"]["met"] is True
+        assert "1.75 (1.7 to 1.8), should be at least 1.75: met" in missed(
+            judged["mrpc_vs_best_peer_x"]
+        )
         assert judged["bert_base_mb"]["met"] is False
         assert judged["kernel_vs_ort_x"] == {
             "name": "kernel_vs_ort_x",
             "target": 1.4,
             "measured": None,
+            "interval": None,
             "met": False,
         }
         assert "should be at most 110.5: missed" in missed(judged["bert_base_mb"])
-        assert len(judged) == 10
+        assert len(judged) == 17
 
     def test_faster_training_must_not_cost_f1(self) -> None:
         def met(f1_lost: float) -> bool:
@@ -266,6 +302,8 @@ class TestTargets:
             sample("torch_int8", "length-128", 26),
             sample("int8_fast", "length-128", 20),
         ]
+        outcome.runners["int8_fast"] = facts | {"peak_mb": 200.0}
+        outcome.first_answers = {"torch_int8": 3.0, "int8_fast": 0.5, "fp32": 0.2}
         outcome.answers = {name: {} for name in outcome.runners}
         shape = {"m": 64, "n": 768, "k": 768}
         timed = {"ours_16": 1.0, "fbgemm": 2.0, "onednn": 1.0, "ort": 1.5, "fp32": 4.0}
@@ -287,7 +325,14 @@ class TestTargets:
         assert {one["name"]: one["measured"] for one in summed_up["targets"]} == {
             "mrpc_vs_tutorial_fp32_x": pytest.approx(7.0),
             "mrpc_vs_best_peer_x": pytest.approx(1.5),
+            "minilm_vs_best_peer_x": None,
             "batch1_len128_vs_best_peer_x": pytest.approx(1.3),
+            "batch1_len384_vs_best_peer_x": None,
+            "minilm_len16_vs_best_peer_x": None,
+            "first_answer_vs_best_peer_x": pytest.approx(6.0),
+            "peak_memory_vs_best_peer_x": pytest.approx(2.5),
+            "share_of_ceiling_pct": pytest.approx(25.0),
+            "native_vnni_vs_best_peer_x": None,
             "threads2_vs_1_x": pytest.approx(2.0),
             "kernel_vs_fbgemm_x": pytest.approx(2.0),
             "kernel_vs_onednn_x": pytest.approx(1.0),
@@ -303,7 +348,7 @@ class TestTargets:
         text = report.markdown(summed_up)
         assert "**torch_int8** (best peer)" in text
         assert "random weights" in text
-        assert report.FED_BY_EXPERTS in text
+        assert "should be at least 1.6: missed" in text
 
 
 def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from bench.bits import flags_of
+from bench.bits import float_flags
 from stages.engines.ibert.engine import HERE, RUNTIME
 from tests.integer_models import ODD_SIZES, random_model, random_texts
 
@@ -83,10 +83,11 @@ def test_no_thread_raises_a_flag_of_the_floating_point_unit(kernel: str, tmp_pat
         {"input_ids": one.tolist(), "token_type_ids": its.tolist()}
         for one, its in zip(ids * 5, types * 5, strict=True)
     ]
-    flags = flags_of(file, texts, kernel, 2)
+    flags = float_flags(file, texts, [kernel])
     if not flags:
         pytest.skip(f"this CPU cannot run {kernel}")
-    assert flags == {"threads": "2", "integer": "0x0", "one_float_layernorm": "0x20"}
+    clear = {"integer": "0x0", "one_float_layernorm": "0x20"}
+    assert flags == {f"{kernel}, threads {n}": {"threads": str(n)} | clear for n in (1, 2)}
 
 
 @needs_compiler
