@@ -22,8 +22,8 @@ from bench.results import Measured, results
 from bench.workloads import BERT, MINILM, Workload
 from stages.latency import one_timing_at_a_time
 from stages.plumbing.command import UserError, fail
+from stages.plumbing.cpu_share import all_threads
 from stages.plumbing.files import new_file, read_json, write_json, write_text
-from stages.workspace.machine import all_threads
 
 # Who is run under LoadGen: ours, and one peer, to see that neither is favoured.
 UNDER_LOADGEN = ("int8_fast", "onnxruntime_int8")

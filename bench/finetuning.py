@@ -21,11 +21,12 @@ from stages.model.artifact import Recipe
 from stages.model.classifier import predictor
 from stages.model.tokens import batches, encode, predict_all
 from stages.plumbing.command import UserError
+from stages.plumbing.cpu_share import all_threads
 from stages.settings.params import load_params
+from stages.training.fit import model_inputs
 from stages.training.loop import train, with_labels
 from stages.training.model_names import resolve
-from stages.training.pretrained import load, model_inputs
-from stages.workspace.machine import all_threads
+from stages.training.pretrained import load
 
 WAYS = ("plain", "ours")
 PLAIN_BATCH = 32

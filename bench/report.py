@@ -16,6 +16,7 @@ from stages.plumbing.files import read_json, write_text
 from stages.reporting.markdown_table import pipe_table
 
 WHOLE = "int8_fast"
+SHIP = (WHOLE, "ibert")
 LEAD = (
     "What the lead of int8_fast is made of: times as fast as it is, with one part after another "
     "taken away (each line lacks what the lines above it lack), and what each peer has of these. "
@@ -60,6 +61,32 @@ def markdown(results: dict[str, Any]) -> str:
     lines += loadgen(results) + finetuning(results) + libraries(results)
     lines += [TARGETS, "", *(f"- {missed(target)}" for target in results["targets"])]
     return "\n".join(lines) + "\n"
+
+
+def headline(races: list[dict[str, Any]]) -> str:
+    """For README: who is the best peer on each model, and how ours compare with it."""
+    cells = []
+    for race in races:
+        for model in dict.fromkeys(row["model"] for row in race["runners"]):
+            rows = [row for row in race["runners"] if row["model"] == model]
+            seconds = {row["runner"]: row["seconds"].get("1") for row in rows}
+            best = best_peer(seconds)
+            instructions = race["environment"]["instruction_set"]
+            cell = {
+                "CPU": f"{race['environment']['cpu']}, "
+                + ("AVX2 *simulated*" if race["simulated"] else instructions),
+                "date": race["date"],
+                "model": TITLES[model].split(",")[0],
+                "best peer": str(best),
+            }
+            cells.append(
+                cell
+                | {
+                    f"`{name}`": times(ratio(seconds.get(best or ""), seconds[name]))
+                    for name in SHIP
+                }
+            )
+    return pipe_table(cells)
 
 
 def table(rows: list[dict[str, Any]]) -> list[dict[str, str]]:

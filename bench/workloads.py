@@ -63,8 +63,9 @@ def frame(split: object) -> pd.DataFrame:
 
 def random_model(rows: Rows, folder: Path) -> Path:
     """BERT-base at full size with random weights: its speed and size are real, its answers not."""
+    from stages.training.fit import model_inputs
     from stages.training.model_names import resolve
-    from stages.training.pretrained import load, model_inputs
+    from stages.training.pretrained import load
 
     model, tokenizer = load(resolve(RANDOM), rows.task, seed=0)
     inputs = model_inputs(model, tokenizer.model_input_names)

@@ -12,10 +12,13 @@ from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
 from stages.settings.params import load_params
+from stages.training.fit import fit, longest_input
 from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
 from stages.training.model_names import resolve
-from stages.training.pretrained import load, longest_input, model_inputs
+from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
+
+PROBED = 4  # training rows that tokenizer and model are tried on together
 
 
 def finetune(task: str, seed: str) -> None:
@@ -37,13 +40,14 @@ def finetune(task: str, seed: str) -> None:
             f"finetune.{task}.max_length is {settings.max_length}, but {settings.model} takes at "
             f"most {longest} tokens; lower it"
         )
+    inputs = fit(pretrained.name, model, tokenizer, definition, rows["train"].head(PROBED))
     recipe = Recipe(
         task=task,
         model=settings.checkpoint or settings.model,
         weights=pretrained.weights,
         seed=int(seed),
         max_length=settings.max_length,
-        inputs=model_inputs(model, tokenizer.model_input_names),
+        inputs=inputs,
     )
     encoded = {
         name: with_labels(encode(tokenizer, definition, frame, recipe), frame)

@@ -25,10 +25,11 @@ from stages.model.artifact import MANIFEST, read_manifest
 from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.cpu_share import all_threads
 from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
 from stages.running.timed_process import TimedProcess, save_batches
 from stages.settings.params import Latency, load_params
-from stages.workspace.machine import all_threads, describe
+from stages.workspace.machine import describe
 
 LOCK = Path(tempfile.gettempdir()) / "bertquant-latency.lock"
 BLOCK = 8  # calls before the next variant's turn

@@ -100,7 +100,8 @@ class Server:
 
     def add_model(self, name: str, folder: Path) -> None:
         """Offer the files of `folder` as the hub does: at a commit, and listed by its API."""
-        contents = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        contents = {str(path.relative_to(folder)): path.read_bytes() for path in files}
         for file, content in contents.items():
             for revision in ("main", COMMIT):
                 self.files[f"/{name}/resolve/{revision}/{file}"] = content

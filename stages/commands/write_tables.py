@@ -181,6 +181,14 @@ def race(results: Path) -> str:
     return markdown(read_json(results))
 
 
+def race_headline(folder: Path) -> str:
+    """Of the race on AVX2, and of that on the CPU as it is where it lies beside."""
+    from bench.report import headline
+
+    found = [folder / "results.json", folder / "native" / "results.json"]
+    return headline([read_json(file) for file in found if file.exists()])
+
+
 def integers(results: Path) -> str:
     from bench.integers import markdown
 
@@ -196,7 +204,11 @@ def bits(results: Path) -> str:
 def threads(results: Path) -> str:
     """How many times as fast two threads are as one."""
     rows: dict[str, dict[str, str]] = {}
+    from bench.ours import TAKEN_AWAY
+
     for one in read_json(results)["runners"]:
+        if one["runner"] in TAKEN_AWAY:
+            continue
         seconds = one["seconds"]
         row = rows.setdefault(one["runner"], {"runner": one["runner"]})
         row[one["model"]] = f"{seconds['1'] / seconds['2']:.2f}x" if "2" in seconds else "-"
@@ -211,6 +223,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "seeds_on_test": lambda metrics: seeds(metrics, "test"),
     "like_published": like_published,
     "race": race,
+    "race_headline": race_headline,
     "threads": threads,
     "integers": integers,
     "bits": bits,

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 
+from stages.plumbing.cpu_share import all_threads, limited_by
+
 
 class UserError(Exception):
     """Bad input. The message says what is wrong, which value, and how to fix it, in one line."""
@@ -29,6 +31,8 @@ def run_stage(stage: Callable[..., None]) -> None:
     Exits with 2 and one line on stderr for `UserError` and for a full disk; any other exception
     is a fault of this project and keeps its traceback.
     """
+    if limited_by():  # torch would start a thread for each of the machine's processors
+        os.environ.setdefault("OMP_NUM_THREADS", str(all_threads()))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao

@@ -1,5 +1,6 @@
-"""Where everything lies. Mirrors dvc.yaml."""
+"""Where everything lies, mirroring dvc.yaml; and what a path of the user's means."""
 
+import os
 from pathlib import Path
 
 DATA, MODELS, METRICS, REPORTS, EXPORTS = map(
@@ -11,6 +12,14 @@ CODE = REPORTS / "code"
 OUTSIDE = METRICS / "outside"
 # What a variant learned from training rows, while it is built.
 SCRATCH = Path(".building")
+
+
+def of_user(named: str) -> Path:
+    """A path from params.yaml or the environment: ~ and $VARIABLES stand for what they hold.
+
+    A variable that is not set stays as it stands, with its $.
+    """
+    return Path(os.path.expandvars(named)).expanduser()
 
 
 def split(task: str, name: str) -> Path:

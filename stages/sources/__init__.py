@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from stages.plumbing.command import UserError
+from stages.plumbing.paths import of_user
 
 T = TypeVar("T")
 
@@ -18,8 +19,8 @@ def cache_folder() -> Path:
     """Downloads outlive the stage that made them, so that a killed one resumes."""
     base = os.environ.get("BERTQUANT_CACHE")
     if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "bertquant"
+        return of_user(base)
+    return of_user(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "bertquant"
 
 
 def first_available(

@@ -15,6 +15,7 @@ from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
+from stages.plumbing.paths import of_user
 from stages.sources import Unavailable, cache_folder, first_available, hub_parquet
 from stages.sources.glue_tsv import Layout, Parsed, read_folder
 from stages.sources.http import answers, download
@@ -120,7 +121,9 @@ def reachable(files: GlueFiles, options: FetchOptions) -> bool:
 
 
 def mirror_folder(options: FetchOptions) -> str:
-    return os.environ.get("GLUE_MIRROR") or options.mirror
+    """Empty if there is none."""
+    named = os.environ.get("GLUE_MIRROR") or options.mirror
+    return str(of_user(named)) if named else ""
 
 
 def from_mirror(files: GlueFiles, options: FetchOptions) -> Fetched:

@@ -1,22 +1,16 @@
 """A model from the Hugging Face hub: one quick look whether it can be had, then its files."""
 
 import os
+from fnmatch import fnmatch
 
 import requests
 
 from stages.plumbing.command import UserError, is_disk_full
 from stages.sources.http import CONNECT_SECONDS, host, hub
 
-WANTED = [
-    "config.json",
-    "tokenizer*",
-    "vocab.*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "spiece.model",
-    "sentencepiece.bpe.model",
-]
+# By their kinds, of the top folder: AutoTokenizer knows more names than could be listed here.
+WANTED = ["*.json", "*.txt", "*.model", "*.codes", "*.tiktoken", "*.bpe", "*.vocab"]
+BELOW = "*/*"
 # The second only where a repository lacks the first; a name begins so in the top folder alone.
 WEIGHTS = ("model*.safetensors*", "pytorch_model*.bin*")
 REMEDY = "Use a name that the hub knows, a local folder, or 'minilm-l6', which needs no hub"
@@ -45,10 +39,11 @@ def fetch_model(name: str, with_weights: bool = True) -> str:
                 name,
                 endpoint=hub(),
                 allow_patterns=[*WANTED, weights],
+                ignore_patterns=BELOW,
                 local_files_only=bool(silence),
                 etag_timeout=CONNECT_SECONDS,
             )
-            if any(file.startswith(weights.split("*")[0]) for file in os.listdir(folder)):
+            if any(fnmatch(file, weights) for file in os.listdir(folder)):
                 break
     except (LocalEntryNotFoundError, HFValidationError) as error:
         if silence:

@@ -14,6 +14,7 @@ import pandas as pd
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
+from stages.plumbing.paths import of_user
 from stages.sources import Unavailable, first_available, hub_parquet
 from stages.sources.glue import mirror_folder
 from stages.sources.hub_parquet import HubFiles
@@ -52,7 +53,7 @@ def reachable(options: FetchOptions) -> bool:
 def folder_of(options: FetchOptions) -> Path | None:
     named = os.environ.get("IMDB_FOLDER")
     if named:
-        return Path(named)
+        return of_user(named)
     folder = Path(mirror_folder(options)) / FOLDER
     return folder if mirror_folder(options) and folder.is_dir() else None
 

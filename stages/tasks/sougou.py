@@ -15,6 +15,7 @@ from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json, sha256
+from stages.plumbing.paths import of_user
 from stages.sources.glue import mirror_folder
 from stages.sources.stratified import split
 
@@ -26,7 +27,7 @@ COLUMNS = ["text", "label"]
 def folder(options: FetchOptions) -> Path | None:
     """The folder that was named, if any."""
     if named := os.environ.get("SOUGOU_FOLDER"):
-        return Path(named)
+        return of_user(named)
     return Path(mirror_folder(options)) / "sougou" if mirror_folder(options) else None
 
 

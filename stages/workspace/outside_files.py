@@ -7,6 +7,7 @@ from stages.dataset.task import base_of
 from stages.model.artifact import checksums
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
+from stages.plumbing.paths import of_user
 from stages.settings.params import Params
 
 
@@ -54,9 +55,9 @@ def own_settings(task: str, params: Params) -> dict:
 def local_model(task: str, params: Params, known: dict) -> list[Path]:
     """The folder, if it is one or was one before: where it is not at hand, it reads as a hub id."""
     training = params.training(task)
-    folder = Path((training.checkpoint or training.model).removeprefix("random:"))
+    folder = of_user((training.checkpoint or training.model).removeprefix("random:"))
     was_one = f"1 {folder.name}" in known
-    is_one = folder.is_dir() or str(folder).startswith(("/", ".", "~"))
+    is_one = folder.is_dir() or str(folder).startswith(("/", ".", "~", "$"))
     return [folder] if is_one or was_one else []
 
 

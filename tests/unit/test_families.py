@@ -15,8 +15,9 @@ from stages.model.artifact import RECIPE, Recipe, read_recipe
 from stages.model.tokens import Batch, Predict, encode, load_tokenizer, pad, predict_all
 from stages.plumbing.files import write_json
 from stages.tasks.mrpc import DATASET
+from stages.training.fit import longest_input, model_inputs
 from stages.training.model_names import resolve
-from stages.training.pretrained import load, longest_input, model_inputs
+from stages.training.pretrained import load
 from stages.variants import Ingredients
 from tests.building import build, training_rows
 from tests.families import FAMILIES, LONGEST

@@ -19,9 +19,10 @@ from stages.commands.to_ibert import convert
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
+from stages.training.fit import longest_input
 from stages.training.ibert_conversion import FAMILIES, HEADS, to_ibert
 from stages.training.model_names import resolve
-from stages.training.pretrained import load, longest_input
+from stages.training.pretrained import load
 from tests.building import as_if_trained, batch, build, make_ingredients
 from tests.families import LONGEST, TEXTS, tiny_distilbert, tiny_roberta
 

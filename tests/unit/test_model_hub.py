@@ -99,6 +99,22 @@ def test_a_repository_without_safetensors_gives_its_bin_file(hub: Server, model:
     assert loaded.state_dict()[name].equal(load_file(model / WEIGHTS)[name])
 
 
+def test_files_of_a_tokenizer_come_by_their_kinds_and_nothing_from_below(
+    hub: Server, model: Path
+) -> None:
+    other = model.parent / "kinds"
+    (other / "onnx").mkdir(parents=True, exist_ok=True)
+    for path in model.iterdir():
+        (other / path.name).write_bytes(path.read_bytes())
+    kinds = ("vocab.json", "merges.txt", "spm.model", "bpe.codes", "bert.tiktoken")
+    for name in (*kinds, "onnx/config.json", "pytorch_model.bin", "training_args.bin"):
+        (other / name).write_text("{}")
+    hub.add_model("somebody/kinds", other)
+    fetched = {path.name for path in Path(resolve("somebody/kinds").tokenizer).rglob("*")}
+    assert set(kinds) < fetched
+    assert not {"onnx", "pytorch_model.bin", "training_args.bin"} & fetched
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_gated_model_says_where_to_accept_its_terms(hub: Server, status: int) -> None:
     hub.refused[f"/{NAME}/"] = (status, "GatedRepo")

@@ -305,5 +305,5 @@ def test_integer_weights_are_refused(kind: str, key: str, checkpoint: Callable[.
 def test_a_damaged_tokenizer_is_refused_in_one_line(tiny_bert: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_bert, tmp_path / "model")
     (tmp_path / "model/tokenizer.json").write_text('{"version": "1.0", ')
-    with pytest.raises(UserError, match=r"cannot load the model '.*/model': "):
+    with pytest.raises(UserError, match="/model' has no tokenizer that transformers can read"):
         load(resolve(str(tmp_path / "model")), MRPC.task, 0)

@@ -18,9 +18,10 @@ from stages.plumbing import imports
 from stages.tasks.mrpc import DATASET
 from stages.training import quick_dropout as quick
 from stages.training.first_token import first_token_only
+from stages.training.fit import model_inputs
 from stages.training.loop import Example, Trained, forget, train, with_labels
 from stages.training.model_names import resolve
-from stages.training.pretrained import load, model_inputs
+from stages.training.pretrained import load
 from stages.training.quick_dropout import quick_dropout
 from stages.variants.int8_qat import Params
 from tests.building import training_rows

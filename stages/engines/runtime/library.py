@@ -19,6 +19,7 @@ from stages.model.artifact import WEIGHTS
 from stages.model.tokens import Batch, unpadded
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
+from stages.plumbing.paths import of_user
 
 SHIPPED = Path(classify.__file__).parent
 COMPILER = os.environ.get("CXX") or "cc"
@@ -138,8 +139,7 @@ def cache_folder(name: str) -> Path:
     Raises:
         CannotRun: it belongs to another user, or others may write into it.
     """
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / name
+    folder = of_user(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = folder.lstat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or folder.is_symlink():

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.paths import of_user
 from stages.sources.own_file.delimited import DELIMITERS, Dialect, check_text, records
 
 PARQUET = ".parquet"
@@ -34,7 +35,7 @@ class Table:
 
     @property
     def path(self) -> Path:
-        return Path(os.path.expandvars(self.named)).expanduser()
+        return of_user(self.named)
 
     @property
     def name(self) -> str:
