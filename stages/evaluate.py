@@ -6,7 +6,7 @@ from tqdm import tqdm
 
 from stages import variants
 from stages.dataset.task import read_task
-from stages.measure.accuracy import answers, score
+from stages.measure.accuracy import answers, has_collapsed, score
 from stages.model.artifact import verify
 from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
@@ -39,15 +39,17 @@ def evaluate(task: str, seed: str, variant: str) -> None:
         total = -(-len(rows) // settings.batch_size)
         logits = predict_all(predict, tqdm(sorted_batches, f"{variant} {split}", total), len(rows))
         result = score(definition.metrics, rows["label"].to_numpy(), logits)
-        collapsed = result["top_answer_pct"] > settings.max_top_answer_pct
+        often = result["top_answer_pct"], result["top_label_pct"]
+        collapsed = has_collapsed(*often, settings.min_other_answers_pct)
         result["collapsed"] = int(collapsed)
         if collapsed and split == "validation" and recipe.weights != "random":
-            refuse_collapse(task, variant, result["top_answer_pct"])
+            refuse_collapse(task, variant, *often)
         metrics[split] = result
         predictions.append(table(split, rows, logits))
         report(f"{variant}, seed {seed},", split, definition.metrics, result)
     with new_file(paths.predictions(task, seed, variant)) as partial:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
+    metrics |= {"distance_from_fp32": manifest.distance_from_fp32}
     metrics |= {"weights": recipe.weights, "kernel": variants.get(variant).kernel()}
     metrics |= read_json(paths.ARITHMETIC) | counted
     for what, number in counted.items():
@@ -72,7 +74,7 @@ def report(
     print(f"{variant} on {split} (n={result['n']}): {scores}")
 
 
-def refuse_collapse(task: str, variant: str, top_answer_pct: float) -> None:
+def refuse_collapse(task: str, variant: str, top_answer_pct: float, top_label_pct: float) -> None:
     """A model that hardly ever changes its answer can score well, and is worth nothing.
 
     Raises:
@@ -85,7 +87,8 @@ def refuse_collapse(task: str, variant: str, top_answer_pct: float) -> None:
     )
     raise UserError(
         f"{variant} of {task} has collapsed: one answer takes {top_answer_pct:.1f} % of "
-        f"validation, more than evaluate.max_top_answer_pct; {cure}"
+        f"validation, the most frequent label {top_label_pct:.1f} %; {cure}, or, if so few other "
+        "answers are right, lower evaluate.min_other_answers_pct (0: never refuse)"
     )
 
 

@@ -24,7 +24,8 @@ def quantize(task: str, seed: str, variant: str) -> None:
         print(f"{task}/{variant}: SKIPPED, {manifest.skipped}")
     else:
         size, count = bytes_in(target) / 1e6, manifest.quantized_ops
-        print(f"{task}/{variant}: {size:.1f} MB, {count} quantized operators")
+        distance = f"{100 * manifest.distance_from_fp32:.1f} % from fp32's logits on training rows"
+        print(f"{task}/{variant}: {size:.1f} MB, {count} quantized operators, {distance}")
 
 
 if __name__ == "__main__":

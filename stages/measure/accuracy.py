@@ -31,6 +31,12 @@ def same_answers(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> n
     return near
 
 
+def relative_distance(logits: np.ndarray, reference: np.ndarray) -> float:
+    """Mean absolute difference over the mean absolute value of `reference`; NaN of a NaN."""
+    apart, size = np.abs(logits - reference).mean(), np.abs(reference).mean()
+    return float(apart / size) if size else float(np.inf if apart else 0)
+
+
 def constant_baseline(names: tuple[str, ...], labels: Labels, outputs: int) -> dict[str, float]:
     """The metrics of always giving the same answer, as `majority_<metric>`.
 
@@ -54,8 +60,8 @@ def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[st
     Returns:
         The metrics, `loss` (mean cross entropy in nats, of a regression the mean squared error), up
         to ten classes the confusion matrix as `true_<i>_predicted_<j>`, the score of a constant
-        answer, and `top_answer_pct`: how often the most frequent answer is given (of a regression,
-        rounded to a hundredth).
+        answer, and `top_answer_pct` and `top_label_pct`: how often the most frequent answer is
+        given, and the most frequent label (of a regression, rounded to a hundredth).
     """
     outputs, given = logits.shape[1], answers(logits)
     result: dict[str, float | int] = {"n": len(labels)}
@@ -66,9 +72,23 @@ def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[st
         for (true, answer), count in np.ndenumerate(table):
             result[f"true_{true}_predicted_{answer}"] = int(count)
     result |= constant_baseline(names, labels, outputs)
-    _, often = np.unique(given.round(2), return_counts=True)
-    result["top_answer_pct"] = 100 * float(often.max() / len(given))
+    result |= {"top_answer_pct": top_pct(given), "top_label_pct": top_pct(labels)}
     return result
+
+
+def top_pct(values: np.ndarray) -> float:
+    """Percent of the most frequent one."""
+    _, often = np.unique(values.round(2), return_counts=True)
+    return 100 * float(often.max() / len(values))
+
+
+def has_collapsed(top_answer_pct: float, top_label_pct: float, least_pct: float) -> bool:
+    """Whether a model gives one answer far more often than the labels do.
+
+    Args:
+        least_pct: other answers that it must give, in percent of the other labels.
+    """
+    return 100 - top_answer_pct < least_pct / 100 * (100 - top_label_pct)
 
 
 def cross_entropy(labels: Labels, logits: np.ndarray) -> float:

@@ -58,6 +58,7 @@ class Manifest(BaseModel):
 
     Attributes:
         parameters: `quantize.<variant>` as it was built.
+        distance_from_fp32: of its logits on training rows, see stages/model/nearness.py.
         quantized_ops: operators that really run in reduced precision, counted after loading.
         skipped: why the variant could not be built here; then there are no weights.
         sha256: file name -> checksum, of every other file in the folder.
@@ -70,6 +71,7 @@ class Manifest(BaseModel):
     recipe: Recipe
     parameters: dict[str, Any]
     quantized_ops: int = 0
+    distance_from_fp32: float = 0.0
     skipped: str = ""
     sha256: dict[str, str]
 

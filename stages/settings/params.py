@@ -16,6 +16,7 @@ from stages.dataset.dataset import Dataset
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 from stages.sources.own_file.csv_file import CsvFile
+from stages.variants import VariantParams
 
 PARAMS_FILE = Path("params.yaml")
 AUTO = "auto"  # export.variant: let the comparison decide
@@ -62,7 +63,7 @@ class Finetune(Section):
 
 class Evaluate(Section):
     batch_size: int = Field(ge=1)
-    max_top_answer_pct: float = Field(gt=50, le=100)
+    min_other_answers_pct: float = Field(ge=0, le=100)
     padding: Literal["longest", "max_length"]
 
 
@@ -119,7 +120,7 @@ class Params(Section):
             )
         return known[task]
 
-    def variant(self, name: str) -> Section:
+    def variant(self, name: str) -> VariantParams:
         """The validated parameters of one variant.
 
         Raises:

@@ -13,6 +13,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
+from pydantic import Field
+
 from stages.model.artifact import Manifest, copy_without_weights, write_manifest
 from stages.model.ingredients import Ingredients, Skipped
 from stages.plumbing.command import UserError, nearest
@@ -28,6 +30,7 @@ __all__ = [
     "Ingredients",
     "Skipped",
     "Variant",
+    "VariantParams",
     "build_artifact",
     "get",
     "module_of",
@@ -36,7 +39,23 @@ __all__ = [
 
 REFERENCE = "fp32"
 
-Params = TypeVar("Params", bound=Section)
+
+class VariantParams(Section):
+    """What every variant may be given under `quantize`.
+
+    Attributes:
+        max_distance_from_fp32: see stages/model/nearness.py; what lies farther is no quantized form
+            of the model but a fault, and is refused.
+    """
+
+    max_distance_from_fp32: float = Field(default=0.5, gt=0)
+
+    def own(self) -> dict[str, Any]:
+        """What only this variant is given."""
+        return self.model_dump(exclude=set(VariantParams.model_fields))
+
+
+Params = TypeVar("Params", bound=VariantParams)
 
 
 class Engine(Protocol):
@@ -127,13 +146,16 @@ def get(name: str) -> Variant[Any]:
     return defined
 
 
-def build_artifact(name: str, ingredients: Ingredients, params: Section, folder: Path) -> Manifest:
-    """Calibrate and build the variant called `name` in the empty `folder`, count, describe.
+def build_artifact(
+    name: str, ingredients: Ingredients, params: VariantParams, folder: Path
+) -> Manifest:
+    """Calibrate and build the variant called `name` in the empty `folder`, count, compare, write.
 
     `ingredients.learned` is a scratch folder that exists while this runs, and nothing else's.
 
     Raises:
-        UserError: not one operator is quantized, or the variant's own reason.
+        UserError: not one operator is quantized, its answers are far from fp32's, or the variant's
+            own reason.
     """
     variant, facts = get(name), params.model_dump()
     copy_without_weights(ingredients.checkpoint, folder)
@@ -150,4 +172,14 @@ def build_artifact(name: str, ingredients: Ingredients, params: Section, folder:
             f"{name} of {ingredients.task.name} has no quantized operator: it is fp32 under "
             "another name; correct its parameters, or take it out of 'quantize' in params.yaml"
         )
-    return write_manifest(folder, name, facts, quantized_ops=count)
+    from stages.model.nearness import distance_from_fp32  # brings torch along
+
+    distance = distance_from_fp32(variant.engine.load(folder), ingredients)
+    if not distance <= params.max_distance_from_fp32:
+        raise UserError(
+            f"{name} of {ingredients.task.name} does not give fp32's answers: on training rows its "
+            f"logits are off by {distance:.2f} of their size, more than quantize.{name}."
+            f"max_distance_from_fp32 ({params.max_distance_from_fp32:g}); this kind of model does "
+            "not bear it: take it out of 'quantize', or raise that limit to see how bad it is"
+        )
+    return write_manifest(folder, name, facts, quantized_ops=count, distance_from_fp32=distance)

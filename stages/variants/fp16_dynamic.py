@@ -7,11 +7,10 @@ every matrix is stored in half its bytes, embeddings included.
 
 from pathlib import Path
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     pass
 
 

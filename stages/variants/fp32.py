@@ -6,13 +6,12 @@ from pathlib import Path
 from stages.model.artifact import WEIGHTS, read_manifest
 from stages.model.storage import tensor_bytes
 from stages.model.tokens import Predict
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 __all__ = ["VARIANT", "count_quantized", "export", "load", "tensor_bytes"]
 
 
-class Params(Section):
+class Params(VariantParams):
     pass
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     rows: int = Field(256, ge=1)  # of train, for the activation ranges
 
 

@@ -7,11 +7,10 @@ activations. Embeddings, LayerNorm, softmax and GELU stay in FP32.
 from pathlib import Path
 from typing import Literal
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     engine: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
 
 

@@ -6,11 +6,10 @@ Otherwise as int8_dynamic: activations are quantized per batch, asymmetric, in 7
 from pathlib import Path
 from typing import Literal
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     engine: Literal["x86", "fbgemm", "onednn", "qnnpack"] = "x86"
 
 

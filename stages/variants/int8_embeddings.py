@@ -7,11 +7,10 @@ row; looking a row up multiplies it back.
 from pathlib import Path
 from typing import Literal
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     bits: Literal[7, 8] = 7  # of the activations; with 8 the weights get 7, so none overflows
 
 

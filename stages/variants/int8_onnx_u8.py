@@ -7,11 +7,10 @@ with VNNI they are slower than int8_onnx, whose instruction they cannot use.
 from pathlib import Path
 from typing import Literal
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     per_channel: bool = True
     reduce_range: Literal["auto"] | bool = "auto"
     embeddings: bool = True
@@ -20,7 +19,7 @@ class Params(Section):
 def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
     from stages.engines.onnx.building import build as build_onnx
 
-    build_onnx(ingredients, folder, "uint8", **params.model_dump())
+    build_onnx(ingredients, folder, "uint8", **params.own())
 
 
 VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.engine")

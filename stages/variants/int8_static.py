@@ -11,13 +11,12 @@ from typing import Literal
 from pydantic import Field
 
 from stages.plumbing.files import write_json
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 SEED = 0
 
 
-class Params(Section):
+class Params(VariantParams):
     rows: int = Field(256, ge=1)  # of train, chosen with a fixed seed
     method: Literal["percentile", "mse"] = "percentile"
     percentile: float = Field(99.999, gt=50, le=100)  # of the values inside the range

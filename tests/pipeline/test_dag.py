@@ -253,13 +253,14 @@ def test_a_variant_that_cannot_run_here_gets_a_line_and_no_row(repo: Repo) -> No
     assert "'toy', which was skipped here" in repo.fails("python", "-m", "stages.export", "mrpc")
 
 
-COLLAPSED = toy("""
+FAR_OFF = toy("""
 import numpy as np
 
 
 def load(artifact):
-    return lambda batch: np.tile(np.float32([0, 1]), (len(batch["input_ids"]), 1))
+    return lambda batch: np.tile(np.float32([0, 9]), (len(batch["input_ids"]), 1))
 """)
+COLLAPSED = FAR_OFF.replace("9", "1e-6")
 NOT_QUANTIZED = toy().replace("return 1", "return 0")
 
 
@@ -267,17 +268,21 @@ NOT_QUANTIZED = toy().replace("return 1", "return 0")
     ("source", "stage", "message"),
     [
         (COLLAPSED, "evaluate", "evaluate: toy of mrpc has collapsed: one answer takes 100.0 % of "
-         "validation, more than evaluate.max_top_answer_pct; take it out of 'quantize'"),
+         "validation, the most frequent label "),
+        (FAR_OFF, "quantize", "quantize: toy of mrpc does not give fp32's answers: on training rows "
+         "its logits are off by "),
         (NOT_QUANTIZED, "quantize", "quantize: toy of mrpc has no quantized operator: it is fp32 "
          "under another name; correct its parameters"),
     ],
-    ids=["always one answer", "nothing quantized"],
+    ids=["always one answer", "other answers", "nothing quantized"],
 )  # fmt: skip
 def test_a_variant_that_is_worth_nothing_stops_dvc_repro_with_one_line(
     repo: Repo, source: str, stage: str, message: str
 ) -> None:
     repo.add_variant("toy", source)
-    repo.set_params({"evaluate": {"max_top_answer_pct": 95}})
+    repo.set_params({"evaluate": {"min_other_answers_pct": 15}})
+    # Logits of nearly nothing are off by all of their size.
+    repo.set_params({"quantize": {"toy": {"max_distance_from_fp32": 1.5}}})
     output = repo.fails("dvc", "repro", f"{stage}@mrpc-42-toy")
     lines = [line for line in output.splitlines() if line.startswith(f"{stage}: ")]
     assert len(lines) == 1

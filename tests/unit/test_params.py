@@ -70,7 +70,7 @@ def test_checking_the_file_imports_nothing_slow(code: str) -> None:
         ({"finetune": {"seeds": []}}, "finetune.seeds is []"),
         ({"finetune": {"seeds": [-1]}}, "is -1: Input should be greater than or equal to 0"),
         ({"finetune": {"seeds": 42}}, "finetune.seeds is 42: Input should be a valid list"),
-        ({"evaluate": {"max_top_answer_pct": 30}}, "evaluate.max_top_answer_pct is 30"),
+        ({"evaluate": {"min_other_answers_pct": -3}}, "evaluate.min_other_answers_pct is -3"),
         ({"quantize": {"int8_qat": {"max_step": 1}}}, "did you mean 'max_steps'?"),
         ({"quantize": {"int8_static": {"method": "minmax"}}}, "int8_static.method is 'minmax'"),
         ({"quantize": {"int8_per_token": {"bits": 4}}}, "quantize.int8_per_token.bits is 4"),

@@ -194,7 +194,33 @@ def test_how_often_one_answer_is_given_is_counted_of_classes_and_of_scores() -> 
     assert result["top_answer_pct"] == 96
     scores = np.array([[2.501]] * 97 + [[0.5], [1.0], [4.0]])
     result = accuracy.score(("pearson",), np.linspace(0, 5, 100), scores)
-    assert result["top_answer_pct"] == 97
+    assert (result["top_answer_pct"], result["top_label_pct"]) == (97, 1)
+
+
+@pytest.mark.parametrize(
+    ("top_answer_pct", "top_label_pct", "collapsed"),
+    [
+        (100, 68.4, True),
+        (95.4, 68.4, True),  # MRPC's validation split
+        (95.2, 68.4, False),
+        (98.2, 98, False),  # spam, and a good model of it
+        (99.8, 98, True),
+        (100, 100, False),  # one label, one answer
+    ],
+)
+def test_collapse_is_one_answer_far_more_often_than_the_labels_have_it(
+    top_answer_pct: float, top_label_pct: float, collapsed: bool
+) -> None:
+    assert accuracy.has_collapsed(top_answer_pct, top_label_pct, 15) is collapsed
+    assert not accuracy.has_collapsed(top_answer_pct, top_label_pct, 0)
+
+
+def test_distances_are_relative_to_the_reference() -> None:
+    reference = np.array([[1.0, -1.0], [2.0, -2.0]])
+    assert accuracy.relative_distance(reference * 1.1, reference) == pytest.approx(0.1)
+    assert accuracy.relative_distance(reference * 0, reference * 0) == 0
+    assert accuracy.relative_distance(reference, reference * 0) == np.inf
+    assert np.isnan(accuracy.relative_distance(reference * np.nan, reference))
 
 
 def test_a_regression_is_scored_by_correlations_and_squared_error() -> None:

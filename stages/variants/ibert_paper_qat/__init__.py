@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     rows: int = Field(256, ge=1)  # of train, for the ranges that training starts from
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-6, gt=0)  # as in the README of the authors' repository

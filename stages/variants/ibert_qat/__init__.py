@@ -9,11 +9,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     rows: int = Field(256, ge=1)  # of train, for the ranges of what has 16 bits
     max_weight_error: float = Field(0.03, ge=0, lt=1)  # as in int8_fast
     target: Literal["fp32_logits", "labels"] = "fp32_logits"

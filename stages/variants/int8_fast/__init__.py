@@ -9,11 +9,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     # Of each layer, by its root mean square: the largest S that stays below it is taken.
     max_weight_error: float = Field(0.03, ge=0, lt=1)
     torchscript: bool = False  # an export also has model.pt, whose operators torch compiles

@@ -11,11 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     # Of the task's first metric on rows of train, where the model is surer than on unseen texts: so
     # less than what is wanted there.
     max_drop_points: float = Field(0.25, ge=0)
@@ -28,7 +27,7 @@ class Params(Section):
 def calibrate(ingredients: Ingredients, params: Params) -> None:
     from stages.variants.int8_mixed.building import decide_on_rows
 
-    decide_on_rows(ingredients, **params.model_dump())
+    decide_on_rows(ingredients, **params.own())
 
 
 def build(ingredients: Ingredients, folder: Path, params: Params) -> None:

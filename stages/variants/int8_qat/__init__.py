@@ -11,11 +11,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
     decay: float = Field(0.99, gt=0, lt=1)  # of the moving average of activation ranges
     target: Literal["fp32_logits", "labels"] = "fp32_logits"

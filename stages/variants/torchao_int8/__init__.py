@@ -8,11 +8,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.plumbing.section import Section
-from stages.variants import Ingredients, Variant
+from stages.variants import Ingredients, Variant, VariantParams
 
 
-class Params(Section):
+class Params(VariantParams):
     max_s_per_batch: float = Field(20.0, gt=0)  # 8 x 64 tokens; slower ones are of no use
 
 
