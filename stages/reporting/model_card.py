@@ -141,7 +141,7 @@ def how_to_load(recipe: Recipe, texts: str, files: list[str], loaders: list[str]
     lines += ["from transformers import AutoTokenizer", ""]
     for loader in loaders:
         name = loader.removesuffix(".py")
-        lines.append(f"import {name}  # compiles the kernel: AVX2, a C++ compiler, ninja")
+        lines.append(f"import {name}  # compiles the kernel: AVX2, a C++ compiler")
     lines.append('tokenizer = AutoTokenizer.from_pretrained(".")')
     if torchscript:
         lines.append('model = torch.jit.load("model.pt")')

@@ -269,8 +269,8 @@ NOT_QUANTIZED = toy().replace("return 1", "return 0")
     [
         (COLLAPSED, "evaluate", "evaluate: toy of mrpc has collapsed: one answer takes 100.0 % of "
          "validation, the most frequent label "),
-        (FAR_OFF, "quantize", "quantize: toy of mrpc does not give fp32's answers: on training rows "
-         "its logits are off by "),
+        (FAR_OFF, "quantize", "quantize: toy of mrpc does not give fp32's answers: on training "
+         "rows its logits are off by "),
         (NOT_QUANTIZED, "quantize", "quantize: toy of mrpc has no quantized operator: it is fp32 "
          "under another name; correct its parameters"),
     ],

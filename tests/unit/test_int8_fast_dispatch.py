@@ -155,7 +155,7 @@ def test_without_a_compiler_torch_multiplies_after_one_line(
     kernel, lines = chosen(folder, **environment)
     assert kernel == LIBRARY
     (line,) = (line for line in lines if line != COMPILING)
-    assert line.startswith("int8_fast: the runtime ")
+    assert line.startswith(("int8_fast: compiling the runtime f", "int8_fast: the runtime cannot"))
     assert line.endswith(TORCHS_OWN)
 
 
@@ -173,11 +173,11 @@ def test_another_version_of_any_source_is_another_build(
     copies = {file.name: Path(shutil.copy(file, tmp_path)) for file in dispatch.RUNTIME.sources}
     own = library.Runtime("int8_fast", tuple(copies.values()))
     monkeypatch.setattr(library.Runtime, "sources", property(lambda one: sorted(one.own)))
-    before = library.target_of(own)
-    assert library.target_of(library.Runtime("int8_fast", own.own)) == before
+    before = own.build.target()
+    assert library.Runtime("int8_fast", own.own).build.target() == before
     with copies[source].open("a") as file:
         file.write("//")
-    assert library.target_of(own) != before
+    assert own.build.target() != before
 
 
 def test_half_a_library_is_compiled_anew(compiled: tuple[Path, str], tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from stages.engines import safe_l
+from stages.engines.runtime.library import SHIPPED
 from stages.variants.int8_fast.kernel import operators
 
 DRIVER = Path(__file__).parents[1] / "native" / "int8_linear.cpp"
@@ -33,7 +35,7 @@ def compiled(target: Path, flags: list[str]) -> Path:
         "-Wall",
         *flags,
         f"-I{operators.SOURCE.parent}",
-        *(f"-I{folder}" for folder in operators.FOLDERS),
+        *(f"-I{folder}" for folder in (*safe_l.__path__, SHIPPED)),
         str(DRIVER),
     ]
     done = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True)

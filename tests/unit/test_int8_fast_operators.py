@@ -1,6 +1,7 @@
 """Getting torch's operators of int8_fast compiled, whatever the machine lacks."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,13 +26,13 @@ else:
     layer = fast_layer("avx2", weight, torch.full((40,), 0.01), torch.zeros(40))
     print(float(layer(torch.linspace(-1, 1, 210).view(3, 70)).norm()))
 """
-COMPILING = "int8_fast: compiling the kernel, once for this machine"
+COMPILING = "int8_fast: compiling the operators, once for this machine"
 ROOT = operators.SOURCE.parents[4]
 
 
-def started(extensions: Path, **environment: str) -> "subprocess.Popen[str]":
-    """A process that keeps what it compiles in `extensions`."""
-    changed = os.environ | {"TORCH_EXTENSIONS_DIR": str(extensions), "PYTHONPATH": str(ROOT)}
+def started(cache: Path, **environment: str) -> "subprocess.Popen[str]":
+    """A process that keeps what it compiles in `cache`."""
+    changed = os.environ | {"XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", ANSWER],
         env=changed | environment,
@@ -48,17 +49,17 @@ def finished(process: "subprocess.Popen[str]") -> tuple[str, list[str]]:
     return out.strip(), err.splitlines()
 
 
-def answered(extensions: Path, **environment: str) -> tuple[str, list[str]]:
-    return finished(started(extensions, **environment))
+def answered(cache: Path, **environment: str) -> tuple[str, list[str]]:
+    return finished(started(cache, **environment))
 
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder in which two processes at once compiled, and the answer of both."""
-    folder = tmp_path_factory.mktemp("compiled") / "not" / "yet" / "there"
+    folder = tmp_path_factory.mktemp("compiled") / "not yet" / "there"  # with a blank
     both = [started(folder) for _ in range(2)]
     (answer, lines), other = (finished(process) for process in both)
-    if "could not be compiled" in answer:
+    if "cannot be compiled" in answer:
         pytest.skip(answer)
     assert other[0] == answer
     assert sorted([lines, other[1]]) == [[], [COMPILING]]  # the second one waited
@@ -70,12 +71,6 @@ def without_compiler(folder: Path) -> dict[str, str]:
     return {"PATH": str(folder), "CXX": "", "CC": ""}
 
 
-def only(folder: Path) -> Path:
-    """The one build in `folder`."""
-    (build,) = (path for path in folder.iterdir() if path.is_dir())
-    return build
-
-
 def test_what_was_compiled_needs_no_compiler(compiled: tuple[Path, str], tmp_path: Path) -> None:
     folder, answer = compiled
     assert answered(folder, **without_compiler(tmp_path / "bin")) == (answer, [])
@@ -85,13 +80,13 @@ def test_what_was_compiled_needs_no_compiler(compiled: tuple[Path, str], tmp_pat
 def test_without_a_compiler_there_is_one_line(
     compiled: tuple[Path, str], tmp_path: Path, broken: str
 ) -> None:
-    folder, environment = tmp_path / "extensions", {"CXX": "false"}
+    folder, environment = tmp_path / "cache", {"CXX": "false"}
     if broken == "none":
         environment = without_compiler(tmp_path / "bin")
     elif broken == "folder is a file":
         folder.write_text("")
     reason, _ = answered(folder, **environment)
-    assert reason.startswith("the kernel could not be compiled (")
+    assert re.match("(the operators cannot be compiled|compiling the operators failed): ", reason)
     assert "\n" not in reason
 
 
@@ -100,26 +95,32 @@ def test_what_was_compiled_is_loaded_where_nothing_can_be_written(
 ) -> None:
     """Its lock cannot be taken: a folder lies there."""
     folder, answer = compiled
-    copy = shutil.copytree(folder, tmp_path / "extensions")
-    lock = only(copy).with_suffix(".lock")
-    lock.unlink()
+    copy = shutil.copytree(folder, tmp_path / "cache")
+    lock = copy / "int8_fast" / "lock"
+    lock.unlink(missing_ok=True)
     lock.mkdir()
     assert answered(copy) == (answer, [])
 
 
-def test_a_build_that_was_killed_half_way_is_done_again(
-    compiled: tuple[Path, str], tmp_path: Path
-) -> None:
-    """No mark that it is complete, half a library, and torch's own lock, which nobody holds."""
+def test_half_a_library_is_never_loaded(compiled: tuple[Path, str], tmp_path: Path) -> None:
     folder, answer = compiled
-    killed = shutil.copytree(folder, tmp_path / "extensions")
-    build = only(killed)
-    (build / "complete").unlink()
-    (build / "lock").touch()
-    (library,) = build.glob("*.so")
+    killed = shutil.copytree(folder, tmp_path / "cache")
+    (library,) = killed.rglob("*.so")
     library.write_bytes(library.read_bytes()[:1000])
-    os.utime(library, (1, 1))
     assert answered(killed) == (answer, [COMPILING])
+
+
+def test_what_the_compiler_said_is_kept(tmp_path: Path) -> None:
+    compiler = tmp_path / "my compiler"
+    compiler.write_text(
+        "#!/bin/sh\necho 'a note' >&2; echo 'kernel.cpp:1: error: why' >&2; exit 1\n"
+    )
+    compiler.chmod(0o755)
+    reason, _ = answered(tmp_path / "cache", CXX=f"'{compiler}' -v")
+    (log,) = (tmp_path / "cache").rglob("*.log")
+    assert reason.startswith("compiling the operators failed: kernel.cpp:1: error: why")
+    assert str(log) in reason
+    assert "a note" in log.read_text()
 
 
 @pytest.mark.parametrize("name", [file.name for file in (operators.SOURCE, *operators.HEADERS)])
@@ -127,11 +128,11 @@ def test_another_version_of_any_file_is_another_build(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = shutil.copytree(operators.SOURCE.parent, tmp_path / "kernel")
-    before = operators.build_name()
+    before = operators.build().target()
     monkeypatch.setattr(operators, "SOURCE", folder / "kernel.cpp")
     headers = [shutil.copy(header, folder) for header in operators.HEADERS]
     monkeypatch.setattr(operators, "HEADERS", [Path(header) for header in headers])
-    assert operators.build_name() == before
+    assert operators.build().target() == before
     with (folder / name).open("a") as file:
         file.write("//")
-    assert operators.build_name() != before
+    assert operators.build().target() != before

@@ -1,20 +1,22 @@
 """What ships of int8_fast: TorchScript, and the source of its kernel beside it."""
 
-import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from stages import variants
+from stages.engines.runtime import compiling
 from stages.model.artifact import WEIGHTS
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast import engine, traced
 from stages.variants.int8_fast.kernel.dispatch import choose_kernel
-from stages.variants.int8_fast.kernel.operators import FLAGS, HEADERS, SOURCE
+from stages.variants.int8_fast.kernel.operators import HEADERS, SOURCE, command
 from stages.variants.int8_fast.linear import LIBRARY
 from tests.building import as_if_trained, batch, build, make_ingredients
 
@@ -63,11 +65,11 @@ def test_where_the_kernel_cannot_run_another_variant_is_named(
         variants.get("int8_fast").engine.export(artifact, tmp_path)
 
 
-def test_the_loader_compiles_as_this_project_does() -> None:
+def test_the_loader_compiles_as_this_project_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """It ships alone, so it repeats the flags."""
-    loader = traced.LOADER.read_text()
-    assert f"extra_cflags={json.dumps(FLAGS)}" in loader
-    assert f'"{SOURCE.name}"' in loader
+    monkeypatch.setitem(sys.modules, "compiling", compiling)
+    monkeypatch.setattr(torch.ops.int8_fast, "add_norm_", None, raising=False)  # it is loaded
+    assert runpy.run_path(str(traced.LOADER))["COMMAND"] == command()
 
 
 def test_every_header_that_a_source_includes_is_shipped() -> None:

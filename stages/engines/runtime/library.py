@@ -1,11 +1,8 @@
 """What runs a kind of packed model: compiled once for a machine, called, and shipped."""
 
-import hashlib
 import os
+import shlex
 import shutil
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,16 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from stages.engines import safe_l
+from stages.engines.runtime.compiling import Build, CannotCompile
 from stages.engines.runtime.shipped import classify
 from stages.engines.runtime.shipped.classify import COMPILE, LIBRARY, CannotRun, Model
 from stages.model.artifact import WEIGHTS
 from stages.model.tokens import Batch, unpadded
 from stages.plumbing.command import UserError
-from stages.plumbing.files import sha256
-from stages.plumbing.paths import of_user
 
 SHIPPED = Path(classify.__file__).parent
-COMPILER = os.environ.get("CXX") or "cc"
+# As one line in the model card, and with the compiler that this machine prefers.
+COMMAND = (*shlex.split(os.environ.get("CXX") or "cc"), *COMPILE.split()[1:])
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,11 @@ class Runtime:
         Raises:
             CannotRun: no compiler, or it failed.
         """
-        return compiled(self)
+        return library_of(self.build)
+
+    @property
+    def build(self) -> Build:
+        return Build(self.variant, "runtime", tuple(self.sources), COMMAND, LIBRARY)
 
     def logits(self, model: Model, batch: Batch, cuts: np.ndarray | None = None) -> np.ndarray:
         """Float32 (texts, outputs), with as many threads as torch has.
@@ -84,67 +85,9 @@ class Runtime:
         return WEIGHTS
 
 
-COMMAND = [COMPILER, *COMPILE.split()[1:]]
-
-
 @cache
-def compiled(runtime: Runtime) -> Path:
+def library_of(build: Build) -> Path:
     try:
-        target = target_of(runtime)
-        if whole(target):
-            return target
-        print(f"{runtime.variant}: compiling the runtime, once for this machine", file=sys.stderr)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            for source in runtime.sources:
-                shutil.copy(source, scratch)
-            done = subprocess.run(COMMAND, capture_output=True, text=True, cwd=scratch)
-            if done.returncode:
-                raise CannotRun(f"the runtime does not compile: {first_error(done)}")
-            # Two that compile at once write the same files.
-            built, mark = Path(scratch) / LIBRARY, Path(scratch) / "checksum"
-            mark.write_text(sha256(built))
-            built.replace(target)
-            mark.replace(checksum_of(target))
-    except OSError as error:
-        raise CannotRun(f"the runtime cannot be compiled: {error}") from None
-    return target
-
-
-def target_of(runtime: Runtime) -> Path:
-    """Another one for any other source or command."""
-    key = hashlib.sha256(" ".join(COMMAND).encode())
-    for source in runtime.sources:
-        key.update(source.name.encode() + source.read_bytes())
-    return cache_folder(runtime.variant) / f"{key.hexdigest()[:32]}-{LIBRARY}"
-
-
-def checksum_of(target: Path) -> Path:
-    return target.with_suffix(".sha256")
-
-
-def whole(target: Path) -> bool:
-    """Whether it is what was compiled here, and all of it."""
-    mark = checksum_of(target)
-    return target.exists() and mark.exists() and mark.read_text() == sha256(target)
-
-
-def first_error(done: subprocess.CompletedProcess[str]) -> str:
-    lines = done.stderr.splitlines() or [f"exit code {done.returncode}"]
-    return next((line for line in lines if "error" in line), lines[0])[:200]
-
-
-def cache_folder(name: str) -> Path:
-    """Ours alone, since what lies there is run.
-
-    Raises:
-        CannotRun: it belongs to another user, or others may write into it.
-    """
-    folder = of_user(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / name
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    facts = folder.lstat()
-    if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or folder.is_symlink():
-        raise CannotRun(
-            f"{folder} is not this user's alone, and what lies there would be run; remove it, or "
-            "set XDG_CACHE_HOME to a folder of your own"
-        )
-    return folder
+        return build.made()
+    except CannotCompile as reason:
+        raise CannotRun(str(reason)) from None

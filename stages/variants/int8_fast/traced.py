@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from stages.engines.runtime import compiling
 from stages.engines.runtime.shipped.classify import CannotRun
 from stages.model.classifier import example, without_debug_records
 from stages.plumbing.command import UserError
@@ -49,6 +50,6 @@ def write_torchscript(weights: Path, inputs: list[str], kernel: str, folder: Pat
         traced: Any = torch.jit.trace(module.eval(), example(inputs))
         torch.jit.save(traced, str(target))
     without_debug_records(target)
-    for file in (LOADER, operators.SOURCE, *operators.HEADERS):
+    for file in (LOADER, Path(compiling.__file__), operators.SOURCE, *operators.HEADERS):
         shutil.copyfile(file, folder / file.name)
     return target.name

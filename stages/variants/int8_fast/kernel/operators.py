@@ -1,16 +1,12 @@
 """torch.ops.int8_fast, compiled at first use: what TorchScript needs, and tests look into."""
 
-import hashlib
 import os
 import shlex
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 
-from filelock import FileLock
-
 from stages.engines import safe_l
+from stages.engines.runtime.compiling import Build, CannotCompile
 from stages.engines.runtime.library import SHIPPED
 from stages.engines.runtime.shipped.classify import CannotRun
 
@@ -24,69 +20,53 @@ HEADERS = sorted(
     ]
 )
 # Hidden: nobody links against it, and what nobody can replace is called directly, or inlined.
-FLAGS = ["-O3", "-mavx2", "-mfma", "-fopenmp", "-fvisibility=hidden"]
-FOLDERS = [*safe_l.__path__, str(SHIPPED)]  # of headers
+FLAGS = ("-O3", "-mavx2", "-mfma", "-fopenmp", "-fvisibility=hidden")
+LIBRARY = "operators.so"
 
 
 @cache
 def load() -> None:
     """Compile kernel.cpp, unless that was done before, and register torch.ops.int8_fast.
 
-    What was compiled is kept where torch keeps extensions (TORCH_EXTENSIONS_DIR).
-
     Raises:
         CannotRun: no compiler, or it failed, or nothing can be written or loaded there.
     """
     import torch
-    from torch.utils import cpp_extension
 
-    name = build_name()
     try:
-        folder = Path(cpp_extension._get_build_directory(name, False))
-        complete = folder / "complete"
-        if not complete.exists():
-            # torch waits for ever for a builder that was killed; this lock ends with its process.
-            with FileLock(folder.with_suffix(".lock")):
-                if not complete.exists():
-                    compile_into(folder, name)
-                    complete.touch()
-        torch.ops.load_library(str(folder / f"{name}.so"))
-    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
-        reason = str(error).strip().split("\n")[0][:200]
-        raise CannotRun(f"the kernel could not be compiled ({reason})") from None
+        torch.ops.load_library(str(build().made()))
+    except CannotCompile as reason:
+        raise CannotRun(str(reason)) from None
+    except (RuntimeError, OSError) as error:
+        said = str(error).strip().split("\n")[0][:200]
+        raise CannotRun(f"the operators cannot be loaded ({said})") from None
 
 
-def build_name() -> str:
-    """Another one for any other source, header, flag, torch or Python."""
+def build() -> Build:
+    return Build("int8_fast", "operators", (SOURCE, *HEADERS), command(), LIBRARY)
+
+
+def command() -> tuple[str, ...]:
+    """Another one for any other torch, too: its folder holds its headers, its version is named.
+
+    load_kernel.py has the same, for exports.
+    """
     import torch
-
-    key = hashlib.sha256(f"{FLAGS} {torch.__version__} {sys.version_info[:2]}".encode())
-    for path in [*HEADERS, SOURCE]:
-        key.update(path.read_bytes())
-    return f"int8_fast_{key.hexdigest()[:16]}"
-
-
-def compile_into(folder: Path, name: str) -> None:
-    """Raises RuntimeError, OSError or SubprocessError."""
     from torch.utils import cpp_extension
 
-    before = os.environ.get("PATH", "")
-    # Where pip puts ninja, which is not in PATH where .venv was not activated.
-    os.environ["PATH"] = f"{before}{os.pathsep}{Path(sys.executable).parent}"
-    try:
-        cpp_extension.verify_ninja_availability()
-        compiler = shlex.split(cpp_extension.get_cxx_compiler()) or [""]
-        subprocess.run([*compiler, "--version"], check=True, capture_output=True)
-        print("int8_fast: compiling the kernel, once for this machine", file=sys.stderr)
-        (folder / "lock").unlink(missing_ok=True)
-        cpp_extension.load(
-            name,
-            [str(SOURCE)],
-            extra_cflags=FLAGS,
-            extra_ldflags=["-fopenmp"],
-            extra_include_paths=FOLDERS,
-            build_directory=str(folder),
-            is_python_module=False,
-        )
-    finally:
-        os.environ["PATH"] = before
+    folders = (flag for folder in cpp_extension.include_paths() for flag in ("-isystem", folder))
+    return (
+        *shlex.split(os.environ.get("CXX") or "c++"),
+        "-std=c++20",
+        *FLAGS,
+        "-shared",
+        "-fPIC",
+        f"-D_GLIBCXX_USE_CXX11_ABI={int(torch._C._GLIBCXX_USE_CXX11_ABI)}",
+        f'-DCOMPILED_FOR_TORCH="{torch.__version__}"',
+        *folders,
+        SOURCE.name,
+        *(f"-L{folder}" for folder in cpp_extension.library_paths()),
+        *("-ltorch_cpu", "-lc10"),  # which `import torch` has loaded by then
+        "-o",
+        LIBRARY,
+    )
