@@ -25,8 +25,10 @@ SIMULATED = (
 )
 VARIABLE = "BENCH_HIDE_ISA"  # set for the children of a simulated run
 # Read by the libraries themselves. FBGEMM and oneDNN sit inside torch, oneDNN inside CTranslate2.
+# Inductor takes its vectors from ATEN_CPU_CAPABILITY, and tells g++ to use all that the CPU has.
 SWITCHES = {
     "ATEN_CPU_CAPABILITY": "avx2",
+    "TORCHINDUCTOR_CPP_MARCH": "x86-64-v3",
     "FBGEMM_ENABLE_INSTRUCTIONS": "AVX2",
     "ONEDNN_MAX_CPU_ISA": "AVX2",
     "DNNL_MAX_CPU_ISA": "AVX2",
@@ -38,7 +40,7 @@ SWITCHES = {
 }
 OWN_SWITCH = {
     "torch": "environment: ATEN_CPU_CAPABILITY, FBGEMM_ENABLE_INSTRUCTIONS, ONEDNN_MAX_CPU_ISA, "
-    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_ENABLE_INSTRUCTIONS, and for code that inductor compiles TORCHINDUCTOR_CPP_MARCH",
     "int8_fast": "environment: INT8_FAST_KERNEL, and torch's",
     "ibert": "environment: IBERT_KERNEL",
     "ctranslate2": "environment: CT2_FORCE_CPU_ISA, DNNL_MAX_CPU_ISA",

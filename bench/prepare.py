@@ -65,7 +65,7 @@ def key_of(name: str, checkpoint: Path, isa: Isa) -> str:
     """Of everything that decides what is built."""
     digest = hashlib.sha256(f"{name} {isa}".encode())
     sources = [*HERE.parent.glob("stages/**/*"), *HERE.glob("peers/*"), *HERE.glob("onnx_bert/*")]
-    sources += [HERE / "onnx_export.py", HERE / "ours.py"]
+    sources += [HERE / name for name in ("onnx_export.py", "ours.py", "inductor.py")]
     for path in sorted(sources):
         if path.suffix in (".py", ".cpp", ".h"):
             digest.update(path.read_bytes())

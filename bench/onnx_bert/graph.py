@@ -187,7 +187,7 @@ class Graph:
             projected, asking, f"{name}.between", f"{stored}.attention.output.LayerNorm"
         )
         wide = self.linear(between, f"{name}.wide", f"{stored}.intermediate.dense")
-        active = self.writer.op(self.form.gelu, [wide], f"{name}.active", MICROSOFT)
+        active = self.gelu(wide, f"{name}.active")
         narrow = self.linear(active, f"{name}.narrow", f"{stored}.output.dense")
         return self.add_and_normalize(narrow, between, f"{name}.out", f"{stored}.output.LayerNorm")
 
@@ -221,6 +221,9 @@ class Graph:
             return self.writer.op("SkipLayerNormalization", inputs, name, MICROSOFT, **self.epsilon)
         total = self.writer.op("Add", [x, residual], f"{name}.sum")
         return self.writer.op("LayerNormalization", [total, gamma, beta], name, **self.epsilon)
+
+    def gelu(self, x: str, name: str) -> str:
+        return self.writer.op(self.form.gelu, [x], name, MICROSOFT)
 
     def classify(self, x: str) -> int:
         """Write `logits`, the last of them in float32; returns how many there are."""

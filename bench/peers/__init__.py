@@ -22,7 +22,12 @@ from stages.plumbing.command import UserError, nearest
 TUTORIAL = ("tutorial_fp32", "tutorial_int8")
 SIMULATIONS = ("ibert_paper", "ibert_paper_qat")
 # Take part only where they are named, or with --optional: see each file for why.
-OPTIONAL: tuple[str, ...] = ()
+OPTIONAL: tuple[str, ...] = (
+    "deepsparse_int8",
+    "llama_cpp_int8",
+    "torch_compile_fp32",
+    "torch_x86_int8",
+)
 TURNS = 5
 
 
