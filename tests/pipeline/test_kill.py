@@ -150,9 +150,9 @@ def test_two_timings_wait_for_each_other(repo: Repo) -> None:
     """Machine-wide: parallel experiment queues run whole pipelines side by side."""
     from filelock import FileLock
 
-    from stages.latency import LOCK
+    from stages.latency import lock_file
 
-    with FileLock(LOCK, mode=0o666):
+    with FileLock(lock_file(), mode=0o666):
         process = repo.start("python", "-m", "stages.latency", "mrpc", log=True)
         assert process.stdout is not None
         while b"another timing run" not in (line := process.stdout.readline()):

@@ -7,8 +7,15 @@ import numpy as np
 
 from stages.plumbing.command import nearest
 
+HIDDEN = "-1"
 MOST_CLASSES = 200  # more different values than this are scores, ids or texts
-YAML_WORDS = ("yes", "no", "on", "off", "y", "n")
+# What may be behind an unknown label.
+HINTS = dict.fromkeys(
+    ("yes", "no", "on", "off", "y", "n"), "; put yes, no, on and off in quotes in params.yaml"
+) | {
+    HIDDEN: "; -1 is written where labels are hidden, as in GLUE's test files: such a split cannot "
+    "be scored, leave its file out of params.yaml"
+}
 
 
 def plain(cell: str) -> str:
@@ -38,10 +45,9 @@ class Classes(dict[str, int]):
         value = plain(cell)
         if value not in self.number_of:
             if not self.learns:
-                hint = "; put yes, no, on and off in quotes in params.yaml"
+                hint = HINTS.get(value.lower(), "")
                 raise ValueError(
-                    f"unknown label '{value}'; {nearest(value, list(self.number_of))}"
-                    + (hint if value.lower() in YAML_WORDS else "")
+                    f"unknown label '{value}'; {nearest(value, list(self.number_of))}{hint}"
                 )
             if len(self.number_of) == MOST_CLASSES:
                 raise ValueError(
