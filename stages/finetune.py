@@ -43,7 +43,7 @@ def finetune(task: str, seed: str) -> None:
     inputs = fit(pretrained.name, model, tokenizer, definition, rows["train"].head(PROBED))
     recipe = Recipe(
         task=task,
-        model=settings.checkpoint or settings.model,
+        model=pretrained.described or pretrained.name,
         weights=pretrained.weights,
         seed=int(seed),
         max_length=settings.max_length,

@@ -85,6 +85,15 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
 }
 
 
+def word_pieces() -> "PreTrainedTokenizerBase":
+    """BERT's kind of tokenizer, with a vocabulary of WORDS."""
+    from transformers import BertTokenizerFast
+
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", '"']
+    vocabulary = {word: i for i, word in enumerate([*specials, *WORDS])}
+    return BertTokenizerFast(vocab=vocabulary, model_max_length=LONGEST)
+
+
 def byte_pairs(specials: list[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A byte-level vocabulary of TEXTS and its merges."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers

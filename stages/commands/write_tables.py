@@ -215,6 +215,24 @@ def threads(results: Path) -> str:
     return pipe_table(list(rows.values()))
 
 
+def families(outcomes: Path) -> str:
+    """Which variants work with which kinds of models, and below it why the others do not."""
+    found: dict[str, dict[str, str]] = read_json(outcomes)
+    names = list(dict.fromkeys(name for by_variant in found.values() for name in by_variant))
+    cells = [
+        {"family": family}
+        | {name: "yes" if by_variant.get(name) == "works" else "-" for name in names}
+        for family, by_variant in found.items()
+    ]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for family, by_variant in found.items():
+        for name, what in by_variant.items():
+            if what != "works":
+                reasons.setdefault((family, what.replace(name, "it")), []).append(name)
+    lines = [f"- {family}, {', '.join(who)}: {what}" for (family, what), who in reasons.items()]
+    return "\n\n".join([pipe_table(cells), "\n".join(lines)])
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "quick": quick,
     "comparison": comparison,
@@ -222,6 +240,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "seeds_on_validation": lambda metrics: seeds(metrics, "validation"),
     "seeds_on_test": lambda metrics: seeds(metrics, "test"),
     "like_published": like_published,
+    "families": families,
     "race": race,
     "race_headline": race_headline,
     "threads": threads,

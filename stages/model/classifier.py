@@ -3,6 +3,7 @@
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from stages.model.tokens import Batch, Predict
-from stages.plumbing.command import UserError
+from stages.plumbing.command import UserError, in_short, is_disk_full, unwritable
 
 # Records that torch's writer adds to every archive by itself.
 OWN_RECORDS = ("version", ".data/serialization_id", "byteorder", ".format_version")
@@ -76,6 +77,37 @@ def example(inputs: list[str]) -> tuple[Tensor, ...]:
     mask = torch.tensor([[1] * 8, [1] * 5 + [0] * 3])
     values = {"input_ids": mask * 5, "attention_mask": mask}
     return tuple(values.get(name, torch.zeros_like(mask)) for name in inputs)
+
+
+def written(forms: dict[str, Callable[[Path], None]], folder: Path) -> list[str]:
+    """The names of the files that could be written; of each other one a line says why.
+
+    The tracers of torch do not know every architecture.
+
+    Args:
+        forms: name of a file -> what writes it.
+
+    Raises:
+        UserError: none could be written.
+    """
+    done, reasons = [], []
+    for name, write in forms.items():
+        try:
+            write(folder / name)
+        except Exception as error:
+            if isinstance(error, UserError) or is_disk_full(error) or unwritable(error):
+                raise
+            (folder / name).unlink(missing_ok=True)
+            reasons.append(f"{name} is left out ({in_short(error)})")
+            print(reasons[-1])
+        else:
+            done.append(name)
+    if not done:
+        raise UserError(
+            f"this kind of model cannot be exported: {'; '.join(reasons)}; set export.variant to "
+            "another variant, or serve it with transformers"
+        )
+    return done
 
 
 def write_torchscript(module: nn.Module, inputs: list[str], target: Path) -> None:

@@ -63,6 +63,12 @@ def fail(stage: str, message: str) -> None:
     raise SystemExit(2)
 
 
+def in_short(error: BaseException) -> str:
+    """A library's exception in one line: its kind, and the first line of what it says."""
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
+
+
 def is_disk_full(error: BaseException | None) -> bool:
     """Libraries wrap ENOSPC in their own exceptions, some of them only as text."""
     while error is not None:

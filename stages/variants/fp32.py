@@ -1,6 +1,7 @@
 """The reference: the fine-tuned model as it is, in 32-bit floating point."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.model.artifact import WEIGHTS, read_manifest
@@ -30,12 +31,14 @@ def count_quantized(artifact: Path) -> int:
 
 
 def export(artifact: Path, folder: Path) -> list[str]:
-    from stages.model.classifier import load_checkpoint, write_onnx, write_torchscript
+    from stages.model.classifier import load_checkpoint, write_onnx, write_torchscript, written
 
     inputs = read_manifest(artifact).recipe.inputs
-    write_torchscript(load_checkpoint(artifact), inputs, folder / "model.pt")
-    write_onnx(load_checkpoint(artifact), inputs, folder / "model.onnx")
-    return ["model.pt", "model.onnx"]
+    forms: dict[str, Callable[[Path], None]] = {
+        "model.pt": lambda target: write_torchscript(load_checkpoint(artifact), inputs, target),
+        "model.onnx": lambda target: write_onnx(load_checkpoint(artifact), inputs, target),
+    }
+    return written(forms, folder)
 
 
 VARIANT = Variant(Params, build, runs_on=__name__)

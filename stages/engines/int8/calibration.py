@@ -54,7 +54,7 @@ class InputHistograms:
         for observe in (self.widen, self.count):
             for _, batch in sorted_batches:
                 inputs = {name: torch.from_numpy(array) for name, array in batch.items()}
-                real = inputs["attention_mask"].bool()
+                real = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])).bool()
                 hooks = [
                     layer.register_forward_pre_hook(self.hook(observe, name, real))
                     for name, layer in layers(self.module, nn.Linear).items()

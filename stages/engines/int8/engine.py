@@ -1,5 +1,6 @@
 """What all variants of our own int8 layers have in common: building, running, exporting."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -14,6 +15,7 @@ from stages.model.classifier import (
     without_weights,
     write_onnx,
     write_torchscript,
+    written,
 )
 from stages.model.storage import tensor_bytes
 from stages.model.tokens import Predict
@@ -32,8 +34,9 @@ def quantize(
 ) -> None:
     """Write every Linear of the FP32 model in `checkpoint` as int8; see `quantize_layers`."""
     module = load_checkpoint(checkpoint)
+    keep = layers.read_otherwise(module)
     layers.quantize_layers(
-        module, how, per_channel=per_channel, embeddings=embeddings, ranges=ranges
+        module, how, per_channel=per_channel, embeddings=embeddings, keep=keep, ranges=ranges
     )
     layers.save(module, folder / WEIGHTS)
 
@@ -52,6 +55,8 @@ def count_quantized(artifact: Path) -> int:
 
 def export(artifact: Path, folder: Path) -> list[str]:
     inputs, module = read_manifest(artifact).recipe.inputs, loaded(artifact)
-    write_torchscript(module, inputs, folder / "model.pt")
-    write_onnx(with_onnx_linears(module), inputs, folder / "model.onnx")
-    return ["model.pt", "model.onnx"]
+    forms: dict[str, Callable[[Path], None]] = {
+        "model.pt": lambda target: write_torchscript(module, inputs, target),
+        "model.onnx": lambda target: write_onnx(with_onnx_linears(module), inputs, target),
+    }
+    return written(forms, folder)

@@ -8,6 +8,7 @@ over k,
 so scale and offset of a row are applied outside of the integer product.
 """
 
+import inspect
 import json
 import warnings
 from collections.abc import Callable
@@ -26,8 +27,10 @@ from stages.engines.int8.quantizers import (
     dynamic_range,
     quantize_weight,
 )
-from stages.model.classifier import check_finite
+from stages.model.classifier import check_finite, example
 from stages.plumbing.command import UserError
+
+INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class Int8Linear(nn.Module):
@@ -106,6 +109,29 @@ class Int8Embedding(nn.Module):
 
 def layers(module: nn.Module, kind: type[nn.Module]) -> dict[str, nn.Module]:
     return {name: child for name, child in module.named_modules() if isinstance(child, kind)}
+
+
+def read_otherwise(module: nn.Module) -> frozenset[str]:
+    """Names of Linear and Embedding layers that a forward pass does not call.
+
+    Somebody reads their weight instead, as DeBERTa does with its `rel_embeddings`: it must stay
+    there, in floating point.
+    """
+    accepted = inspect.signature(module.forward).parameters
+    inputs = [name for name in INPUTS if name in accepted]
+    found = {**layers(module, nn.Linear), **layers(module, nn.Embedding)}
+    called: set[str] = set()
+    hooks = [
+        child.register_forward_hook(lambda *_, name=name: called.add(name))
+        for name, child in found.items()
+    ]
+    was_training = module.training
+    with torch.inference_mode():
+        module.eval()(**dict(zip(inputs, example(inputs), strict=True)))
+    module.train(was_training)
+    for hook in hooks:
+        hook.remove()
+    return frozenset(found) - called
 
 
 def quantize_layers(

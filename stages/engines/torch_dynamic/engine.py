@@ -1,5 +1,6 @@
 """What all variants of torch's dynamic quantization share: building, running, exporting."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -13,6 +14,7 @@ from stages.model.classifier import (
     without_weights,
     write_onnx,
     write_torchscript,
+    written,
 )
 from stages.model.storage import tensor_bytes
 from stages.model.tokens import Predict
@@ -55,6 +57,8 @@ def count_quantized(artifact: Path) -> int:
 
 def export(artifact: Path, folder: Path) -> list[str]:
     inputs, module = read_manifest(artifact).recipe.inputs, loaded(artifact)
-    write_torchscript(module, inputs, folder / "model.pt")
-    write_onnx(with_onnx_linears(module), inputs, folder / "model.onnx")
-    return ["model.pt", "model.onnx"]
+    forms: dict[str, Callable[[Path], None]] = {
+        "model.pt": lambda target: write_torchscript(module, inputs, target),
+        "model.onnx": lambda target: write_onnx(with_onnx_linears(module), inputs, target),
+    }
+    return written(forms, folder)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from stages.engines.int8.layers import quantize_layers
+from stages.engines.int8.layers import quantize_layers, read_otherwise
 from stages.engines.int8.quantizers import Activations, Range
 
 
@@ -41,5 +41,5 @@ def quantize_except(
         ranges: of the input of each Linear by name, for a static `how`.
     """
     groups = groups_of(module)
-    names = frozenset().union(*(groups[group] for group in kept))
+    names = read_otherwise(module).union(*(groups[group] for group in kept))
     return quantize_layers(copy.deepcopy(module), how, embeddings=True, keep=names, ranges=ranges)

@@ -9,7 +9,7 @@ Unlike there the activations are asymmetric, as our int8 layers compute them.
 import torch
 from torch import Tensor, nn
 
-from stages.engines.int8.layers import layers, quantize_layers
+from stages.engines.int8.layers import layers, quantize_layers, read_otherwise
 from stages.engines.int8.quantizers import LEVELS, TINY, Activations, Range, affine
 
 
@@ -68,18 +68,21 @@ class FakeQuantEmbedding(nn.Module):
 
 
 def prepare(module: nn.Module, bits: int, decay: float) -> nn.Module:
-    """Swap every Linear and Embedding in place; weights and their names stay as they are.
+    """Swap each Linear and Embedding that is called, in place; weights keep their names.
 
     Args:
         bits: of the activations.
         decay: of the moving average; 0.99 looks back about 100 batches.
     """
+    kept = read_otherwise(module)
     for name, child in layers(module, nn.Linear).items():
         assert isinstance(child, nn.Linear)
-        module.set_submodule(name, FakeQuantLinear(child, bits, decay))
+        if name not in kept:
+            module.set_submodule(name, FakeQuantLinear(child, bits, decay))
     for name, child in layers(module, nn.Embedding).items():
         assert isinstance(child, nn.Embedding)
-        module.set_submodule(name, FakeQuantEmbedding(child))
+        if name not in kept:
+            module.set_submodule(name, FakeQuantEmbedding(child))
     return module
 
 
@@ -96,5 +99,5 @@ def convert(architecture: nn.Module, state: dict[str, Tensor], bits: int) -> nn.
     spans = ranges(state)
     ends = {f"{name}.{end}" for name in spans for end in ("low", "high")}
     architecture.load_state_dict({k: v for k, v in state.items() if k not in ends})
-    how = Activations("static", bits=bits)
-    return quantize_layers(architecture, how, embeddings=True, ranges=spans)
+    how, keep = Activations("static", bits=bits), read_otherwise(architecture)
+    return quantize_layers(architecture, how, embeddings=True, keep=keep, ranges=spans)

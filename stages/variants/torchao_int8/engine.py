@@ -11,6 +11,7 @@ from stages.model.classifier import (
     predictor,
     without_weights,
     write_onnx,
+    written,
 )
 from stages.model.cpu import int8_overflows
 from stages.model.ingredients import Skipped
@@ -76,5 +77,6 @@ def count_quantized(artifact: Path) -> int:
 def export(artifact: Path, folder: Path) -> list[str]:
     """ONNX only: torch.jit.trace does not see through torchao's tensors."""
     inputs, module = read_manifest(artifact).recipe.inputs, loaded(artifact)
-    write_onnx(with_onnx_linears(module), inputs, folder / "model.onnx")
-    return ["model.onnx"]
+    return written(
+        {"model.onnx": lambda target: write_onnx(with_onnx_linears(module), inputs, target)}, folder
+    )
