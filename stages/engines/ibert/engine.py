@@ -73,6 +73,9 @@ def described(module: Any) -> tuple[Family, Sizes]:
     sizes = packed_file.sizes_of(module.config, FAMILIES[kind], "ibert")
     if sizes.hidden > 4096 or sizes.hidden // sizes.heads > 128:
         raise Skipped("ibert's integers are proved for 4,096 columns and heads of 128 at most")
+    if packed_file.HEAD_ACTIVATIONS[sizes.head_activation] == "gelu":
+        raise Skipped(f"ibert has no integers for the head of {kind}; int8_fast runs it")
+    packed_file.check_nothing_else(module, FAMILIES[kind], sizes, "ibert")
     return FAMILIES[kind], sizes
 
 

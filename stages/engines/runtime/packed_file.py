@@ -24,7 +24,7 @@ PANEL, STEP, K_ALIGNED = 16, 4, 64
 MODEL_SCALARS = 32  # of the tensor `model`: the format, the sizes, then what the format wants
 ACTIVATIONS = ("gelu", "relu")
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")  # 0.0005 apart at most
-HEAD_ACTIVATIONS = ("tanh", "relu")
+HEAD_ACTIVATIONS = ("tanh", "relu", "gelu")
 # What each layer multiplies, in order, and the two LayerNorms behind.
 LINEARS = ("qkv", "attention_out", "ffn_in", "ffn_out")
 NORMS = ("after_attention", "after_ffn")
@@ -145,6 +145,19 @@ def checkpoint_norms(family: Family, layers: int) -> dict[str, str]:
 def checkpoint_tables(family: Family, sizes: Sizes) -> dict[str, str]:
     """Name of each table of embeddings -> the checkpoint's."""
     return {name: f"{family.embeddings}.{name.split('.')[1]}" for name in tables(sizes)}
+
+
+def check_nothing_else(module: Any, family: Family, sizes: Sizes, variant: str) -> None:
+    """Raises Skipped where the model has weights that none of the above stands for."""
+    known = {name for parts in checkpoint_linears(family, sizes.layers).values() for name in parts}
+    known |= set(checkpoint_norms(family, sizes.layers).values())
+    known |= {*checkpoint_tables(family, sizes).values(), family.head[-1][0]}
+    for name, child in module.named_modules():
+        if name not in known and any(True for _ in child.parameters(recurse=False)):
+            raise Skipped(
+                f"{variant} has nothing for {name} of this {module.config.model_type}; "
+                "int8_embeddings runs it"
+            )
 
 
 def norms(sizes: Sizes) -> list[str]:

@@ -1,4 +1,4 @@
-"""What BERT, RoBERTa and DistilBERT call their layers: all that our encoders know of them."""
+"""What BERT and its kin call their layers: all that our encoders know of them."""
 
 from dataclasses import dataclass
 
@@ -56,11 +56,19 @@ def bert_like(prefix: str, head: tuple[tuple[str, str], ...], padded: bool = Fal
     )
 
 
+ROBERTA = bert_like(
+    "roberta", (("classifier.dense", "tanh"), ("classifier.out_proj", "none")), padded=True
+)
 DISTILBERT_LAYER = "distilbert.transformer.layer.{i}"
 FAMILIES = {
     "bert": bert_like("bert", (("bert.pooler.dense", "tanh"), ("classifier", "none"))),
-    "roberta": bert_like(
-        "roberta", (("classifier.dense", "tanh"), ("classifier.out_proj", "none")), padded=True
+    "roberta": ROBERTA,
+    "xlm-roberta": ROBERTA,
+    "camembert": ROBERTA,
+    "data2vec-text": bert_like("data2vec_text", ROBERTA.head, padded=True),
+    "ernie": bert_like("ernie", (("ernie.pooler.dense", "tanh"), ("classifier", "none"))),
+    "electra": bert_like(
+        "electra", (("classifier.dense", "gelu"), ("classifier.out_proj", "none"))
     ),
     "distilbert": Family(
         embeddings="distilbert.embeddings",

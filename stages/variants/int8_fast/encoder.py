@@ -88,7 +88,7 @@ class FastClassifier:
         self.after_embeddings = self.norm(EMBEDDINGS_NORM)
         self.layers = [self.layer(i) for i in range(sizes.layers)]
         self.dense = self.linear(DENSE, int(self.tensors["model"][HEAD_PRODUCTS]), sizes.hidden)
-        self.head_activation = getattr(torch, HEAD_ACTIVATIONS[sizes.head_activation])
+        self.head_activation = getattr(torch.nn.functional, HEAD_ACTIVATIONS[sizes.head_activation])
         self.logits = self.tensors["logits.weight"], self.tensors["logits.bias"]
         self.tensors = {}
 

@@ -37,6 +37,7 @@ def quantize(checkpoint: Path, folder: Path, max_weight_error: float) -> None:
         )
     module, family = load_checkpoint(checkpoint), FAMILIES[kind]
     sizes = packed_file.sizes_of(module.config, family, "int8_fast")
+    packed_file.check_nothing_else(module, family, sizes, "int8_fast")
     for name, value in module.state_dict().items():
         check_finite(name, value)
     epsilon = packed_file.epsilon_of(module.config, family)

@@ -36,11 +36,16 @@ inline void attend(const Layer&, Head query, Head key, Head value, int64_t size,
   attend(query, key, value, size, out, stride, memory);
 }
 
+// In this order of operands the maximum keeps NaN.
+inline float of_head(int32_t activation, float x) {
+  if (activation == 0) return std::tanh(x);
+  return activation == 1 ? std::max(x, 0.0f) : 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+}
+
 inline void logits_of(const View& view, float* dense, int64_t text, void* logits) {
   const int64_t n = view.sizes.hidden, outputs = view.sizes.outputs;
   auto* out = static_cast<float*>(logits) + text * outputs;
-  // In this order of operands the maximum keeps NaN.
-  for (int64_t d = 0; d < n; d++) dense[d] = view.sizes.head_activation == 0 ? std::tanh(dense[d]) : std::max(dense[d], 0.0f);
+  for (int64_t d = 0; d < n; d++) dense[d] = of_head(view.sizes.head_activation, dense[d]);
   for (int64_t o = 0; o < outputs; o++) {
     float sum = 0;
     for (int64_t d = 0; d < n; d++) sum += dense[d] * view.logits_weight[o * n + d];

@@ -100,7 +100,7 @@ inline bool in_bounds(const Sizes& s) {
          s.hidden % s.heads == 0 && within(1, s.ffn, MOST_COLUMNS) && within(1, s.words, MOST_ROWS_OF_TABLE) &&
          within(1, s.positions, MOST_ROWS_OF_TABLE) && within(0, s.types, MOST_ROWS_OF_TABLE) &&
          within(0, s.first_position, s.positions - 1) && within(1, s.outputs, MOST_COLUMNS) &&
-         within(0, s.activation, 1) && within(0, s.head_activation, 1);
+         within(0, s.activation, 1) && within(0, s.head_activation, 2);
 }
 
 // Where the tensors begin; null if the file is cut off, too long or of another format.
