@@ -50,22 +50,24 @@ class Parsed:
 
 
 def read_folder(task: Task, layout: Layout, folder: Path) -> Parsed:
-    """All splits.
+    """All splits; a test split, which has no labels to score it by, may be missing.
 
     Raises:
-        Unavailable: a file is missing.
+        Unavailable: another file is missing.
         UserError: a file is damaged; the message names the file and the line.
     """
-    names = list(layout.files.values())
-    if not all((folder / name).exists() for name in names):
+    files = layout.files.items()
+    there = {split: name for split, name in files if (folder / name).exists()}
+    if any(split not in there and not split.startswith("test") for split, _ in files):
         holds = sorted(path.name for path in folder.iterdir())[:6]
-        raise Unavailable(f"expected {', '.join(names)}; the folder holds {holds}")
+        expected = ", ".join(layout.files.values())
+        raise Unavailable(f"expected {expected}; the folder holds {holds}")
     left_out: Counter = Counter()
     splits = {
         split: read_split(task, layout, folder / name, split.startswith("test"), left_out)
-        for split, name in layout.files.items()
+        for split, name in there.items()
     }
-    return Parsed(splits, names, dict(left_out))
+    return Parsed(splits, list(there.values()), dict(left_out))
 
 
 def read_split(

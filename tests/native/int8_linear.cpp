@@ -152,8 +152,9 @@ void check(int64_t m, int64_t n, int64_t k, std::string_view instruction_set, in
   }
 }
 
-// One text of `length` rows, the last `queries` of them asked, as one of two heads of its rows.
-void check_attention(int64_t length, int64_t queries, int64_t size) {
+// One text of `length` rows, the first `queries` of them asked, as one of two heads of its rows; with what is added by
+// distance and without.
+void check_attention(int64_t length, int64_t queries, int64_t size, bool by_distance) {
   const int64_t stride = 2 * size;
   Buffer<float> q(queries * stride), k(length * stride), v(length * stride);
   Buffer<float> out(queries * stride);
@@ -161,16 +162,19 @@ void check_attention(int64_t length, int64_t queries, int64_t size) {
   for (int64_t i = 0; i < length * stride; i++) k[i] = random_below(2000) / 500.0f - 2;
   for (int64_t i = 0; i < length * stride; i++) v[i] = random_below(2000) / 500.0f - 2;
   Buffer<char> scratch(scratch_bytes(length, size));
+  Buffer<float> distances(2 * length - 1);
+  for (int64_t i = 0; i < 2 * length - 1; i++) distances[i] = random_below(2000) / 500.0f - 2;
+  const float* none = distances.data + length - 1;
   // The second head, which ends where its buffers end.
   attend({q.data + size, stride, queries}, {k.data + size, stride, length},
-         {v.data + size, stride, length}, size, out.data + size, stride, scratch.data);
+         {v.data + size, stride, length}, size, by_distance ? none : nullptr, out.data + size, stride, scratch.data);
   for (int64_t i = 0; i < queries; i++) {
     std::vector<double> shares(length), mixed(size);
     double sum = 0;
     for (int64_t j = 0; j < length; j++) {
       for (int64_t d = 0; d < size; d++)
         shares[j] += double(q[i * stride + size + d]) * k[j * stride + size + d];
-      sum += shares[j] = std::exp(shares[j] / std::sqrt(double(size)));
+      sum += shares[j] = std::exp(shares[j] / std::sqrt(double(size)) + (by_distance ? none[j - i] : 0));
     }
     for (int64_t d = 0; d < size; d++) {
       for (int64_t j = 0; j < length; j++) mixed[d] += shares[j] / sum * v[j * stride + size + d];
@@ -229,8 +233,10 @@ int main(int argc, char** argv) {
   }
   for (int64_t length : {1, 2, 3, 7, 8, 9, 17, 40})
     for (int64_t size : {1, 7, 8, 9, 16, 24, 25, 32, 64}) {
-      check_attention(length, length, size);
-      check_attention(length, 1, size);
+      for (bool by_distance : {false, true}) {
+        check_attention(length, length, size, by_distance);
+        check_attention(length, 1, size, by_distance);
+      }
     }
   for (int64_t n : {1, 2, 7, 8, 9, 40, 63}) check_norm(n);
   std::printf("%d layers%s\n", cases, cpu_has_vnni() ? ", with VNNI" : "");

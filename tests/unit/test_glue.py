@@ -59,6 +59,15 @@ def test_every_row_arrives_as_it_was_written(
         assert rows["id"].is_unique
 
 
+@pytest.mark.parametrize("task", ["stsb", "rte", "cola"])
+def test_a_test_file_may_be_missing_since_it_has_no_labels(tmp_path: Path, task: str) -> None:
+    mirror = write_mirror(tmp_path, task)
+    (file,) = mirror.rglob("test.tsv")
+    file.unlink()
+    assert list(fetch(mirror, task).splits) == ["train", "validation"]
+    check(mirror, task, counts="any")
+
+
 @pytest.mark.parametrize("task", GLUE)
 def test_labels_stand_in_the_order_of_the_hub(task: str) -> None:
     assert tasks.dataset(task, {}).task.labels == LABELS[task]

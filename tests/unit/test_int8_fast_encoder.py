@@ -21,7 +21,7 @@ from stages.plumbing.command import UserError
 from stages.tasks.mrpc import DATASET
 from stages.variants import Ingredients, Skipped
 from stages.variants.int8_fast.engine import load
-from stages.variants.int8_fast.tensors import FORMAT
+from stages.variants.int8_fast.tensors import BY_DISTANCE, FORMAT
 
 VOCABULARY = 90
 # Sums in another order leave this share of the logits' range; where they round one activation the
@@ -53,6 +53,12 @@ KINDS = {
     "bert": Kind(),
     "bert without types": Kind(types=False),
     "roberta": Kind("roberta", {"type_vocab_size": 1}, types=False),
+    "xlm-roberta": Kind("xlm-roberta", {"type_vocab_size": 1}, types=False),
+    "camembert": Kind("camembert", {"type_vocab_size": 1}, types=False),
+    "data2vec-text": Kind("data2vec-text", {"type_vocab_size": 1}, types=False),
+    "mpnet": Kind("mpnet", types=False),
+    "electra": Kind("electra", {"embedding_size": 32}),
+    "ernie": Kind("ernie"),
     "distilbert": Kind("distilbert", DISTILBERT_NAMES, types=False),
     "distilbert relu": Kind("distilbert", DISTILBERT_NAMES | {"activation": "relu"}, types=False),
     "gelu_new": Kind(changes={"hidden_act": "gelu_new"}),
@@ -128,6 +134,15 @@ def oracle(artifact: Path) -> Predict:
         put(table, "weight", packed[f"{name}.weight"].astype(np.float32) * of_rows)
     for part in ("weight", "bias"):
         put(family.head[-1][0], part, packed[f"logits.{part}"])
+    if family.distances:
+        by_distance = torch.from_numpy(packed[BY_DISTANCE].copy())
+
+        def of_places(x: torch.Tensor, *_: Any) -> torch.Tensor:
+            places = torch.arange(x.shape[1])
+            found = by_distance[:, places - places[:, None] + sizes.positions - 1]
+            return found.expand(len(x), -1, -1, -1).contiguous()
+
+        module.get_submodule(family.distances.rpartition(".")[0]).compute_position_bias = of_places
     return predictor(module.eval())
 
 

@@ -75,6 +75,8 @@ def described(module: Any) -> tuple[Family, Sizes]:
         raise Skipped("ibert's integers are proved for 4,096 columns and heads of 128 at most")
     if packed_file.HEAD_ACTIVATIONS[sizes.head_activation] == "gelu":
         raise Skipped(f"ibert has no integers for the head of {kind}; int8_fast runs it")
+    if sizes.distances:
+        raise Skipped(f"ibert has no integers for distances, as {kind} has; int8_fast runs it")
     packed_file.check_nothing_else(module, FAMILIES[kind], sizes, "ibert")
     return FAMILIES[kind], sizes
 

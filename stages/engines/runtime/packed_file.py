@@ -22,6 +22,7 @@ from stages.plumbing.command import UserError
 # A panel holds so many output channels; k is padded to a multiple of K_ALIGNED, n to one of PANEL.
 PANEL, STEP, K_ALIGNED = 16, 4, 64
 MODEL_SCALARS = 32  # of the tensor `model`: the format, the sizes, then what the format wants
+DISTANCES = MODEL_SCALARS - 1  # where `model` has what was thought of last
 ACTIVATIONS = ("gelu", "relu")
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")  # 0.0005 apart at most
 HEAD_ACTIVATIONS = ("tanh", "relu", "gelu")
@@ -44,6 +45,7 @@ class Sizes:
         activation, head_activation: places in ACTIVATIONS and HEAD_ACTIVATIONS.
         types: rows of the table of token types; 0 where there is none.
         first_position: row of the first token in the table of positions.
+        distances: 1 where something is added to each score by the distance of its two tokens.
     """
 
     hidden: int
@@ -57,6 +59,7 @@ class Sizes:
     outputs: int
     activation: int
     head_activation: int
+    distances: int = 0  # not among the others in `model`, but at DISTANCES
 
 
 class Entry(NamedTuple):
@@ -99,6 +102,7 @@ def sizes_of(config: Any, family: Family, variant: str) -> Sizes:
         outputs=config.num_labels,
         activation=ACTIVATIONS.index("relu" if act == "relu" else "gelu"),
         head_activation=HEAD_ACTIVATIONS.index(family.head[0][1]),
+        distances=int(bool(family.distances)),
     )
 
 
@@ -151,7 +155,7 @@ def check_nothing_else(module: Any, family: Family, sizes: Sizes, variant: str) 
     """Raises Skipped where the model has weights that none of the above stands for."""
     known = {name for parts in checkpoint_linears(family, sizes.layers).values() for name in parts}
     known |= set(checkpoint_norms(family, sizes.layers).values())
-    known |= {*checkpoint_tables(family, sizes).values(), family.head[-1][0]}
+    known |= {*checkpoint_tables(family, sizes).values(), family.head[-1][0], family.distances}
     for name, child in module.named_modules():
         if name not in known and any(True for _ in child.parameters(recurse=False)):
             raise Skipped(
@@ -180,8 +184,10 @@ def packed_weights(sizes: Sizes) -> list[Entry]:
 
 def model_scalars(form: Format, sizes: Sizes, *more: int) -> np.ndarray:
     """The tensor `model`."""
-    numbers = [form.number, *astuple(sizes), *more]
-    return np.array(numbers + [0] * (MODEL_SCALARS - len(numbers)), np.int32)
+    numbers = [form.number, *astuple(sizes)[:-1], *more]
+    numbers += [0] * (MODEL_SCALARS - len(numbers))
+    numbers[DISTANCES] = sizes.distances
+    return np.array(numbers, np.int32)
 
 
 def write(form: Format, tensors: Mapping[str, np.ndarray], sizes: Sizes, file: Path) -> None:
@@ -221,7 +227,7 @@ def read(form: Format, file: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     numbers = np.frombuffer(scalars, "<i4") if len(scalars) == 4 * MODEL_SCALARS else [0]
     if numbers[0] != form.number:
         raise UserError(f"{file} is no {form.name}; run 'dvc repro'")
-    sizes = Sizes(*(int(number) for number in numbers[1 : 1 + len(fields(Sizes))]))
+    sizes = Sizes(*(int(number) for number in [*numbers[1 : len(fields(Sizes))], numbers[DISTANCES]]))
     tensors, at = {}, 8 + length
     for name, dtype, shape in form.entries(sizes):
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize

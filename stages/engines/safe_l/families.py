@@ -1,6 +1,6 @@
 """What BERT and its kin call their layers: all that our encoders know of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -12,6 +12,8 @@ class Family:
         head: Linear layers on the first token, each with the function behind it; the last one
             gives the logits and stays in fp32.
         padded_positions: positions count from behind the padding id, as RoBERTa's do.
+        distances: the table of what is added to a score by the distance of two tokens, one for all
+            layers, in a module that has `compute_position_bias`; empty where there is none.
         ffn, ffn_act, heads, layers, eps: their names in config.json.
     """
 
@@ -26,6 +28,7 @@ class Family:
     after_ffn: str
     head: tuple[tuple[str, str], ...]
     padded_positions: bool = False
+    distances: str = ""
     ffn: str = "intermediate_size"
     ffn_act: str = "hidden_act"
     heads: str = "num_attention_heads"
@@ -59,6 +62,7 @@ def bert_like(prefix: str, head: tuple[tuple[str, str], ...], padded: bool = Fal
 ROBERTA = bert_like(
     "roberta", (("classifier.dense", "tanh"), ("classifier.out_proj", "none")), padded=True
 )
+MPNET_LAYER = "mpnet.encoder.layer.{i}.attention"
 DISTILBERT_LAYER = "distilbert.transformer.layer.{i}"
 FAMILIES = {
     "bert": bert_like("bert", (("bert.pooler.dense", "tanh"), ("classifier", "none"))),
@@ -67,6 +71,15 @@ FAMILIES = {
     "camembert": ROBERTA,
     "data2vec-text": bert_like("data2vec_text", ROBERTA.head, padded=True),
     "ernie": bert_like("ernie", (("ernie.pooler.dense", "tanh"), ("classifier", "none"))),
+    "mpnet": replace(
+        bert_like("mpnet", ROBERTA.head, padded=True),
+        query=f"{MPNET_LAYER}.attn.q",
+        key=f"{MPNET_LAYER}.attn.k",
+        value=f"{MPNET_LAYER}.attn.v",
+        attention_out=f"{MPNET_LAYER}.attn.o",
+        after_attention=f"{MPNET_LAYER}.LayerNorm",
+        distances="mpnet.encoder.relative_attention_bias",
+    ),
     "electra": bert_like(
         "electra", (("classifier.dense", "gelu"), ("classifier.out_proj", "none"))
     ),

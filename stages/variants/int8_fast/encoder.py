@@ -34,7 +34,13 @@ from stages.engines.runtime.packed_file import (
 )
 from stages.model.tokens import Batch, unpadded
 from stages.variants.int8_fast.linear import LIBRARY, Activation, FastLinear, Packed
-from stages.variants.int8_fast.tensors import EPSILON, FORMAT, HEAD_PRODUCTS, LAYER_SCALARS
+from stages.variants.int8_fast.tensors import (
+    BY_DISTANCE,
+    EPSILON,
+    FORMAT,
+    HEAD_PRODUCTS,
+    LAYER_SCALARS,
+)
 
 
 class Norm(NamedTuple):
@@ -89,6 +95,7 @@ class FastClassifier:
         self.layers = [self.layer(i) for i in range(sizes.layers)]
         self.dense = self.linear(DENSE, int(self.tensors["model"][HEAD_PRODUCTS]), sizes.hidden)
         self.head_activation = getattr(torch.nn.functional, HEAD_ACTIVATIONS[sizes.head_activation])
+        self.by_distance = self.tensors.get(BY_DISTANCE)
         self.logits = self.tensors["logits.weight"], self.tensors["logits.bias"]
         self.tensors = {}
 
@@ -191,7 +198,9 @@ class FastClassifier:
         """
         heads = self.sizes.heads
         if self.kernel != LIBRARY:
-            mixed: Tensor = torch.ops.int8_fast.attention(query, key, value, asked, told, heads)
+            mixed: Tensor = torch.ops.int8_fast.attention(
+                query, key, value, asked, told, heads, self.by_distance
+            )
             return mixed
         parts = []
         for text in range(len(told) - 1):
@@ -200,8 +209,17 @@ class FastClassifier:
                 part.unflatten(1, (heads, -1)).transpose(0, 1).unsqueeze(0)
                 for part in (query[rows], key[others], value[others])
             )
-            parts.append(scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1))
+            added = self.added(q.shape[2], k.shape[2])
+            mixed = scaled_dot_product_attention(q, k, v, added)
+            parts.append(mixed[0].transpose(0, 1).flatten(1))
         return torch.cat(parts)
+
+    def added(self, asked: int, told: int) -> Tensor | None:
+        """To the scores of a text's first `asked` queries: (heads, asked, told), or nothing."""
+        if self.by_distance is None:
+            return None
+        distances = torch.arange(told) - torch.arange(asked)[:, None]
+        return self.by_distance[:, distances + self.sizes.positions - 1]
 
 
 def multiplied(weight: Tensor, scale: Tensor) -> Tensor:

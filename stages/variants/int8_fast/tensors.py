@@ -26,6 +26,7 @@ from stages.engines.safe_l.families import Family
 LAYER_SCALARS = len(LINEARS)  # S of each
 # Places in `model` behind the sizes: S of the head, and the LayerNorms' epsilon, a float32's bits.
 HEAD_PRODUCTS, EPSILON = 12, 13
+BY_DISTANCE = "added_by_distance"  # to a score; key's place less query's, -(positions - 1) first
 
 
 def entries(sizes: Sizes) -> list[Entry]:
@@ -44,6 +45,8 @@ def entries(sizes: Sizes) -> list[Entry]:
         found += [Entry(f"{name}.{part}", "float32", (sizes.hidden,)) for part in columns]
     found.append(Entry("logits.weight", "float32", (sizes.outputs, sizes.hidden)))
     found.append(Entry("logits.bias", "float32", (sizes.outputs,)))
+    if sizes.distances:
+        found.append(Entry(BY_DISTANCE, "float32", (sizes.heads, 2 * sizes.positions - 1)))
     rows = tables(sizes)
     found += [Entry(f"{name}.weight_scale", "float32", (n,)) for name, n in rows.items()]
     found += [Entry(f"{name}.weight", "int8", (n, sizes.hidden)) for name, n in rows.items()]
@@ -88,6 +91,9 @@ def tensors_of(
     logits = modules[family.head[-1][0]]
     found["logits.weight"] = logits.weight.detach().numpy()
     found["logits.bias"] = logits.bias.detach().numpy()
+    if sizes.distances:
+        encoder = modules[family.distances.rpartition(".")[0]]
+        found[BY_DISTANCE] = by_distance(encoder, sizes.positions)
     for name, of in packed_file.checkpoint_tables(family, sizes).items():
         rows, of_rows = quantize_weight(of, modules[of].weight.detach())
         found[f"{name}.weight"], found[f"{name}.weight_scale"] = rows.numpy(), of_rows.numpy()
@@ -98,3 +104,12 @@ def tensors_of(
     head = products[packed_file.DENSE]
     found["layers"], found["model"] = layers, packed_file.model_scalars(FORMAT, sizes, head, bits)
     return found
+
+
+@torch.inference_mode()
+def by_distance(encoder: Any, positions: int) -> np.ndarray:
+    """What is added to a score: (heads, 2 positions - 1), of key's place less query's."""
+    added = encoder.compute_position_bias(torch.zeros(1, positions, 1))[0]
+    # The first query's keys lie ahead, the first key's queries behind.
+    ahead, behind = added[:, 0, :], added[:, 1:, 0].flip(1)
+    return np.ascontiguousarray(torch.cat([behind, ahead], 1).numpy(), np.float32)

@@ -137,7 +137,7 @@ inline void pair_up(Head values, int64_t size, int64_t full, int32_t* to) {
 }
 
 // out: (queries, size) with a stride. scratch: `scratch_bytes` of it.
-inline void attend(const Layer& layer, Head query, Head key, Head value, int64_t size, int16_t* out,
+inline void attend(const View&, const Layer& layer, int64_t, Head query, Head key, Head value, int64_t size, int16_t* out,
                    int64_t out_stride, void* memory) {
   const int32_t shift = layer.score_shift, factor = layer.score_factor;
   auto* scratch = static_cast<int32_t*>(memory);

@@ -10,7 +10,7 @@
 //   to_seven_bits(x, n, padded, q) -> Row               a row for the next product
 //   embed(view, id, position, type, x)                  the sum of a token's embeddings
 //   normalize(x, norm, view, n, cuts)                   LayerNorm of a row, in place
-//   attend(layer, queries, keys, values, size, out, stride, memory)    one head of one text
+//   attend(view, layer, head, queries, keys, values, size, out, stride, memory)    one head of one text
 //   logits_of(view, dense, text, logits)                behind the head's dense layer
 
 struct Buffers {
@@ -113,7 +113,7 @@ struct Forward {
         const int64_t text = i / heads, column = i % heads * size, start = texts.starts[text];
         const int64_t length = texts.starts[text + 1] - start, asked = first_only ? text : start;
         const Number* queries = first_only ? b.first_qkv : b.qkv;
-        attend(layer, {queries + asked * wide + column, wide, first_only ? 1 : length},
+        attend(view, layer, i % heads, {queries + asked * wide + column, wide, first_only ? 1 : length},
                {b.qkv + start * wide + stride + column, wide, length},
                {b.qkv + start * wide + 2 * stride + column, wide, length}, size, out + asked * stride + column, stride,
                scratch());

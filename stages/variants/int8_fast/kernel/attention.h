@@ -1,4 +1,4 @@
-// Attention of one text and one head in float32, for AVX2: softmax(Q K' / sqrt(size)) V.
+// Attention of one text and one head in float32, for AVX2: softmax(Q K' / sqrt(size) + B) V.
 //
 // Texts are short and heads narrow, so a general matrix library spends much of its time getting
 // ready. Here keys are transposed once (8 x 8 at a time), then both products run through one small
@@ -144,8 +144,11 @@ inline int64_t scratch_bytes(int64_t length, int64_t size) {
   return (size * wide + 4 * wide + 4 * full + length * full) * int64_t(sizeof(float));
 }
 
-// One text, one head: out (queries x size) with a stride. memory: `scratch_bytes` of it.
-inline void attend(Head query, Head key, Head value, int64_t size, float* out, int64_t out_stride, void* memory) {
+// One text, one head: out (queries x size) with a stride. The first query is the text's first token.
+// added: to the score of two tokens, by the key's place less the query's, from that of distance 0 on; may be null.
+// memory: `scratch_bytes` of it.
+inline void attend(Head query, Head key, Head value, int64_t size, const float* added, float* out, int64_t out_stride,
+                   void* memory) {
   const int64_t length = key.count, wide = round_up(length, 8), full = round_up(size, 8);
   auto* keys = static_cast<float*>(memory);
   float* scores = keys + size * wide;
@@ -158,7 +161,7 @@ inline void attend(Head query, Head key, Head value, int64_t size, float* out, i
     std::copy_n(value.first + j * value.stride, size, values + j * full);
     std::fill(values + j * full + size, values + (j + 1) * full, 0.0f);
   }
-  const float scale = 1.0f / std::sqrt(float(size));
+  const float root = std::sqrt(float(size)), scale = 1.0f / root;
   for (int64_t i = 0; i < query.count; i += 4) {
     const int64_t rows = std::min<int64_t>(4, query.count - i);
     const float* q = query.first + i * query.stride;
@@ -168,6 +171,9 @@ inline void attend(Head query, Head key, Head value, int64_t size, float* out, i
                          : rows == 2 ? float_product<2>
                                      : float_product<1>;
     of_rows(q, query.stride, keys, wide, size, wide, scores, wide);
+    if (added)
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t j = 0; j < length; j++) scores[r * wide + j] += root * added[j - i - r];
     for (int64_t r = 0; r < rows; r++)
       sums[r] = exponentials(scores + r * wide, length, wide, scale);
     of_rows(scores, wide, values, full, length, full, result, full);

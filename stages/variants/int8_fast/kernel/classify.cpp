@@ -31,9 +31,11 @@ inline void normalize(float* x, const Norm& norm, const View&, int64_t n, Cuts&)
   normalized<false>(x, nullptr, norm.gamma, norm.beta, norm.eps, n);
 }
 
-inline void attend(const Layer&, Head query, Head key, Head value, int64_t size, float* out, int64_t stride,
-                   void* memory) {
-  attend(query, key, value, size, out, stride, memory);
+inline void attend(const View& view, const Layer&, int64_t head, Head query, Head key, Head value, int64_t size, float* out,
+                   int64_t stride, void* memory) {
+  const int64_t distances = 2 * int64_t(view.sizes.positions) - 1;
+  const float* none = view.by_distance ? view.by_distance + head * distances + view.sizes.positions - 1 : nullptr;
+  attend(query, key, value, size, none, out, stride, memory);
 }
 
 // In this order of operands the maximum keeps NaN.

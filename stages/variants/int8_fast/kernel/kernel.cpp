@@ -8,6 +8,7 @@
 #include <torch/library.h>
 
 #include <atomic>
+#include <optional>
 #include <string_view>
 #include <tuple>
 #include <vector>
@@ -114,7 +115,8 @@ at::Tensor linear_meta(const at::Tensor& x, const at::Tensor&, const at::Tensor&
 }
 
 at::Tensor attention_meta(const at::Tensor& query, const at::Tensor&, const at::Tensor&,
-                          const at::Tensor&, const at::Tensor&, int64_t) {
+                          const at::Tensor&, const at::Tensor&, int64_t,
+                          const std::optional<at::Tensor>&) {
   return at::empty_symint({query.sym_size(0), query.sym_size(1)}, query.options());
 }
 
@@ -134,13 +136,20 @@ void check_texts(const at::Tensor& rows, const at::Tensor& starts, int64_t texts
 // Texts one behind the other; text i has rows starts[i] to starts[i + 1] of queries, or of keys and
 // values, and heads side by side in each row.
 at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
-                     const at::Tensor& query_starts, const at::Tensor& key_starts, int64_t heads) {
+                     const at::Tensor& query_starts, const at::Tensor& key_starts, int64_t heads,
+                     const std::optional<at::Tensor>& by_distance) {
   const int64_t texts = key_starts.numel() - 1, hidden = query.size(1);
   TORCH_CHECK(texts >= 0 && heads > 0 && hidden % heads == 0, "no whole number of columns per head");
   check_texts(query, query_starts, texts, hidden);
   check_texts(key, key_starts, texts, hidden);
   check_texts(value, key_starts, texts, hidden);
   const int64_t size = hidden / heads;
+  const int64_t distances = by_distance ? by_distance->size(-1) : 0;
+  if (by_distance)
+    TORCH_CHECK(by_distance->dim() == 2 && by_distance->size(0) == heads && distances % 2 &&
+                    by_distance->is_contiguous() && by_distance->scalar_type() == at::kFloat,
+                "by_distance must be float32 (heads, 2 positions - 1)");
+  const float* added = by_distance ? by_distance->data_ptr<float>() + distances / 2 : nullptr;
   at::Tensor out = at::empty({query.size(0), hidden}, query.options());
   const auto* query_start = query_starts.data_ptr<int64_t>();
   const auto* key_start = key_starts.data_ptr<int64_t>();
@@ -154,9 +163,12 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
         const int64_t stride = of.stride(0), count = start[text + 1] - start[text];
         return Head{first + start[text] * stride + column, stride, count};
       };
-      scratch.resize(scratch_bytes(key_start[text + 1] - key_start[text], size));
+      const int64_t length = key_start[text + 1] - key_start[text];
+      if (added) TORCH_CHECK(2 * length - 1 <= distances, "a text is longer than by_distance knows");
+      scratch.resize(scratch_bytes(length, size));
       attend(head(query, q, query_start), head(key, k, key_start), head(value, v, key_start), size,
-             mixed + query_start[text] * hidden + column, hidden, scratch.data());
+             added ? added + i % heads * distances : nullptr, mixed + query_start[text] * hidden + column, hidden,
+             scratch.data());
     }
   });
   return out;
@@ -212,7 +224,7 @@ TORCH_LIBRARY(int8_fast, library) {
       "str instruction_set, str activation) -> Tensor");
   library.def(
       "attention(Tensor query, Tensor key, Tensor value, Tensor query_starts, Tensor key_starts, "
-      "int heads) -> Tensor");
+      "int heads, Tensor? by_distance=None) -> Tensor");
   library.def("add_norm_(Tensor(a!) x, Tensor other, Tensor weight, Tensor bias, float eps) -> ()");
   library.def("products(Tensor q, Tensor packed, int n, int products, str instruction_set) -> Tensor");
   library.def("constants() -> (int panel, int k_aligned, int activation_steps, int lane_limit)", constants);

@@ -13,7 +13,7 @@ namespace int8_fast {
 
 using namespace classify;
 
-inline constexpr int32_t FORMAT = 2, LAYER_SCALARS = 4;
+inline constexpr int32_t FORMAT = 2, LAYER_SCALARS = 4, DISTANCES = MODEL_SCALARS - 1;
 
 struct Norm {
   const float *gamma, *beta;
@@ -41,6 +41,7 @@ struct View {
   Layer* layers;
   Linear dense;
   const float *logits_weight, *logits_bias;
+  const float* by_distance;  // (heads, 2 positions - 1), added to scores; null: nothing is
   Table tables[3];
 };
 
@@ -84,6 +85,7 @@ inline const char* view_of(const char* data, View& view) {
   }
   view.logits_weight = cursor.take<float>(int64_t(s.outputs) * s.hidden);
   view.logits_bias = cursor.take<float>(s.outputs);
+  view.by_distance = model[DISTANCES] ? cursor.take<float>(int64_t(s.heads) * (2 * int64_t(s.positions) - 1)) : nullptr;
   const int32_t rows[3] = {s.words, s.positions, s.types};
   for (int i = 0; i < 3; i++) {
     view.tables[i].rows = rows[i];
