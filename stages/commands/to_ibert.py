@@ -51,9 +51,9 @@ def load(folder: str, head: str) -> tuple[Any, Any]:
     made_of = "AutoModel" if head == "base" else f"AutoModel{HEADS[head]}"
     try:
         model, report = getattr(transformers, made_of).from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True
+            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:300]
         raise UserError(f"cannot load '{folder}' with the head {head}: {reason}") from None

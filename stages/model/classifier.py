@@ -22,15 +22,17 @@ def load_checkpoint(folder: Path) -> nn.Module:
     """The fine-tuned FP32 model in `folder`, ready for inference."""
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    return AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, trust_remote_code=False
+    ).eval()
 
 
 def without_weights(folder: Path) -> nn.Module:
     """The architecture that `folder`'s config.json describes; its weights mean nothing yet."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(folder)
-    return AutoModelForSequenceClassification.from_config(config).eval()
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    return AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
 
 
 def check_finite(name: str, tensor: Tensor) -> None:

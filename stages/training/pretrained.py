@@ -15,6 +15,7 @@ from stages.training.vocabularies import character_tokenizer, piece_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+KNOWN = "Take a model of a family that transformers knows by itself"
 SAFELY = "Get it anew, as safetensors where that is offered"
 XLNET_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 
@@ -55,6 +56,8 @@ def load(
             outputs = f"{task.outputs} {'output' if task.outputs == 1 else 'outputs'}"
             remedy = f"Check that it is a classifier with {outputs} or a plain encoder"
         reason = str(error).strip().split("\n")[0][:300]
+        if "trust_remote_code" in str(error):
+            reason, remedy = "it brings code of its own, which is never run.", KNOWN
         if "weights_only" in str(error):  # torch advises to run whatever the file says
             reason, remedy = "its weights are no file of tensors alone, or a damaged one.", SAFELY
         raise UserError(f"cannot load the model '{model.name}': {reason} {remedy}") from None
@@ -75,7 +78,7 @@ def load_or_raise(
     if model.architecture is not None:
         config = BertConfig(**model.architecture)
     else:
-        config = AutoConfig.from_pretrained(model.location)
+        config = AutoConfig.from_pretrained(model.location, trust_remote_code=False)
     is_ibert = config.model_type == ibert_checkpoint.MODEL_TYPE
     if is_ibert:
         config = ibert_checkpoint.as_roberta(model, config)
@@ -103,7 +106,8 @@ def load_or_raise(
             tokenizer = character_tokenizer(texts, positions, size)
         config.vocab_size = len(tokenizer)
     if model.weights != "pretrained":
-        return AutoModelForSequenceClassification.from_config(config), tokenizer
+        made = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+        return made, tokenizer
 
     def read(renamed: dict[str, str] | None) -> tuple[Any, Any]:
         loaded: tuple[Any, Any] = AutoModelForSequenceClassification.from_pretrained(
@@ -111,6 +115,7 @@ def load_or_raise(
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
+            trust_remote_code=False,
             key_mapping=renamed,
             ignore_mismatched_sizes=True,  # another task's head makes room for a new one
         )
@@ -148,9 +153,11 @@ def tokenizer_of(model: Pretrained, offers: dict[str, list[str]]) -> "PreTrained
 
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            model.tokenizer, **offers
+            model.tokenizer, trust_remote_code=False, **offers
         )
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(
             f"the model '{model.name}' has no tokenizer that transformers can read ({reason}); "

@@ -1,6 +1,8 @@
 """Folders that hold no model that could be loaded: each is one line with its own way out."""
 
+import contextlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +89,46 @@ def test_numbers_as_names_of_classes_are_generic(
     (folder / "config.json").write_text(json.dumps(config))
     load(resolve(str(folder)), TASK, seed=0, fine_tuned=True)
     assert "calls its classes 0, 1; they are taken to be" in capsys.readouterr().out
+
+
+# ---- code that a model brings
+
+
+@pytest.fixture
+def own_code(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What exists once code of the model's own was run; nobody may be asked for leave."""
+    mark = folder.parent / "it ran"
+    (folder / "own.py").write_text(f"open({str(mark)!r}, 'w')\nclass Own: ...\n")
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("somebody was asked"))
+    return mark
+
+
+def change(file: Path, facts: dict[str, object]) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+
+
+def test_code_of_a_models_own_is_never_run(folder: Path, own_code: Path) -> None:
+    auto_map = {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"}
+    change(folder / "config.json", {"model_type": "own", "auto_map": auto_map})
+    with pytest.raises(UserError, match="code of its own, which is never run") as refused:
+        load(resolve(str(folder)), TASK, seed=0)
+    assert "trust_remote_code" not in str(refused.value)
+    assert not own_code.exists()
+
+
+def test_nor_is_a_tokenizers(folder: Path, own_code: Path) -> None:
+    auto_map = {"AutoTokenizer": ["own.Own", "own.Own"]}
+    change(folder / "tokenizer_config.json", {"tokenizer_class": "Own", "auto_map": auto_map})
+    with contextlib.suppress(UserError):  # transformers may read tokenizer.json without it
+        load(resolve(str(folder)), TASK, seed=0)
+    assert not own_code.exists()
+
+
+def test_every_loading_says_that_it_trusts_no_code() -> None:
+    for source in Path("stages").rglob("*.py"):
+        text = source.read_text(encoding="utf-8")
+        for call in re.findall(r"\.from_pretrained\((?:[^()]|\([^()]*\))*\)", text):
+            assert "trust_remote_code=False" in call or "tokenizer = AutoTokenizer" in text, source
 
 
 # ---- one rule for every path of the user's

@@ -138,7 +138,7 @@ def restore(folder: Path) -> nn.Module:
     from transformers import AutoConfig, IBertForSequenceClassification
 
     module: nn.Module = IBertForSequenceClassification(
-        ibert_config(AutoConfig.from_pretrained(folder))
+        ibert_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
     )
     state = load_file(folder / WEIGHTS)
     wanted = lasting(module.state_dict())

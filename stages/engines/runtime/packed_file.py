@@ -227,7 +227,8 @@ def read(form: Format, file: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     numbers = np.frombuffer(scalars, "<i4") if len(scalars) == 4 * MODEL_SCALARS else [0]
     if numbers[0] != form.number:
         raise UserError(f"{file} is no {form.name}; run 'dvc repro'")
-    sizes = Sizes(*(int(number) for number in [*numbers[1 : len(fields(Sizes))], numbers[DISTANCES]]))
+    own = [*numbers[1 : len(fields(Sizes))], numbers[DISTANCES]]
+    sizes = Sizes(*(int(number) for number in own))
     tensors, at = {}, 8 + length
     for name, dtype, shape in form.entries(sizes):
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
