@@ -40,6 +40,7 @@ MADE_FROM = [
      "docs/evidence/full/metrics/mrpc/compare/int8_qat.json", ["speedup_p50"]),
     ("docs/race.md", "race", "bench/results.json", ["runners", 0, "size_mb"]),
     ("docs/ibert.md", "integers", "bench/integers.json", ["targets", 0, "measured"]),
+    ("docs/ibert.md", "bits", "bench/bits.json", ["splits", "validation", "texts"]),
 ]  # fmt: skip
 
 
@@ -49,7 +50,7 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("docs", "metrics"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "bench").mkdir()
-    measured = ("bench/results.json", "bench/integers.json")
+    measured = ("bench/results.json", "bench/integers.json", "bench/bits.json")
     for name in ("README.md", "params.yaml", *measured):
         shutil.copyfile(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)

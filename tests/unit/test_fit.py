@@ -1,5 +1,6 @@
 """Weights, configuration and tokenizer that do not belong together are found before training."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
@@ -9,15 +10,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, RobertaConfig, RobertaForSequenceClassification
+from sentencepiece import SentencePieceTrainer
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json, write_json
 from stages.tasks import mrpc, sst2
 from stages.training.fit import fit
-from stages.training.model_names import resolve
-from stages.training.pretrained import load
+from stages.training.model_names import Pretrained, resolve
+from stages.training.pretrained import load, tokenizer_of
 from tests.building import training_rows
+from tests.families import TEXTS
 
 TASK = mrpc.DATASET.task
 Change = Callable[[Path], Any]
@@ -136,6 +144,37 @@ def test_whatever_autotokenizer_reads_is_a_tokenizer(folder: Path) -> None:
         (folder / name).write_text(text)
     set_config(folder, model_type="roberta")
     assert len(AutoTokenizer.from_pretrained(resolve(str(folder)).tokenizer)) >= len(vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("family", "file", "kind"),
+    [
+        ("deberta-v2", "spm.model", "unigram"),
+        ("xlm-roberta", "sentencepiece.bpe.model", "unigram"),
+        ("albert", "spiece.model", "unigram"),
+    ],
+)
+def test_sentencepieces_file_alone_is_read_and_saved_as_tokenizer_json(
+    family: str, file: str, kind: str, tmp_path: Path
+) -> None:
+    trained = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 4),
+        model_writer=trained,
+        vocab_size=120,
+        model_type=kind,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    AutoConfig.for_model(family).save_pretrained(tmp_path)
+    (tmp_path / file).write_bytes(trained.getvalue())
+    tokenizer = tokenizer_of(Pretrained("it", str(tmp_path), str(tmp_path)), {})
+    tokenizer.save_pretrained(tmp_path / "saved")
+    assert (tmp_path / "saved" / "tokenizer.json").exists()
+    again = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    ids = again("bab cod dib")["input_ids"]
+    assert ids == tokenizer("bab cod dib")["input_ids"]
+    assert set(ids) - set(again.all_special_ids)
 
 
 def test_a_folder_without_a_vocabulary_has_no_tokenizer(folder: Path) -> None:
