@@ -164,6 +164,7 @@ def test_sentencepieces_file_alone_is_read_and_saved_as_tokenizer_json(
         vocab_size=120,
         model_type=kind,
         hard_vocab_limit=False,
+        control_symbols="[CLS],[SEP],[MASK]",  # which ALBERT's has
         minloglevel=2,
     )
     AutoConfig.for_model(family).save_pretrained(tmp_path)
