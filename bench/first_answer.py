@@ -21,10 +21,13 @@ from stages.running.timed_process import read_batches, save_batches
 
 NOBODY = "nobody"
 LIMIT_S = 120.0
+RESOLUTION_S = 0.02  # starts of a process that imports nothing differ by so much
 
 
 def measure(ready: list[Prepared], text: Batch, starts: int, isa: Isa) -> dict[str, float]:
     """Runner -> seconds, the median of `starts` turns, one thread; who fails has none.
+
+    At least RESOLUTION_S.
 
     Args:
         text: a batch of one.
@@ -40,7 +43,7 @@ def measure(ready: list[Prepared], text: Batch, starts: int, isa: Isa) -> dict[s
                     walls[one.name].append(time.monotonic() - began)
     medians = {name: statistics.median(times) for name, times in walls.items()}
     return {
-        name: wall - medians[NOBODY]
+        name: max(wall - medians[NOBODY], RESOLUTION_S)
         for name, wall in medians.items()
         if name != NOBODY and len(walls[name]) == starts
     }
