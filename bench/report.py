@@ -140,9 +140,7 @@ def what_the_lead_is_made_of(results: dict[str, Any]) -> list[dict[str, str]]:
             ):
                 whole = rows[WHOLE][key].get(at)
                 cell[f"{model}, {kind}"] = times(ratio(whole, row[key].get(at)))
-    header = list(dict.fromkeys(key for cell in cells.values() for key in cell))
-    # Who was cut off on one of the models has no figure there.
-    return [{key: cell.get(key, "-") for key in header} for cell in cells.values()]
+    return list(cells.values())
 
 
 def kernels(results: dict[str, Any]) -> list[dict[str, str]]:

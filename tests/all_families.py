@@ -129,7 +129,9 @@ def ingredients_of(family: str, folder: Path) -> Ingredients:
     inputs = fit(family, model, tokenizer, TASK, rows.head(4))
     model.save_pretrained(folder / "finetuned")
     tokenizer.save_pretrained(folder / "finetuned")
-    recipe = Recipe(task="mrpc", model="m", weights="random", seed=0, max_length=32, inputs=inputs)
+    recipe = Recipe(
+        task="mrpc", model="m", weights="pretrained", seed=0, max_length=32, inputs=inputs
+    )
     write_json(folder / "finetuned" / RECIPE, recipe.model_dump())
     rows.to_parquet(folder / "train.parquet")
     return Ingredients(TASK, folder / "finetuned", folder / "train.parquet", folder / "learned")

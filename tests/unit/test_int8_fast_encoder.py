@@ -210,7 +210,7 @@ def test_a_family_that_it_does_not_know_is_skipped(tmp_path: Path) -> None:
     sizes = {"vocab_size": VOCABULARY, "d_model": 32, "n_layer": 1, "n_head": 2, "d_inner": 64}
     config = AutoConfig.for_model("xlnet", **sizes)
     AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "trained")
-    with pytest.raises(Skipped, match="knows bert, roberta, .*distilbert, not xlnet"):
+    with pytest.raises(Skipped, match=r"knows bert, roberta, .*distilbert, not xlnet"):
         built(tmp_path / "trained", tmp_path / "artifact")
 
 

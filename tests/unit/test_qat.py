@@ -127,7 +127,7 @@ def bits(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(scope="module")
 def artifact(bits: int, ingredients: Ingredients, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("qat") / "artifact"
-    return build("int8_qat", ingredients, folder, bits=bits, **SETTINGS)
+    return build("int8_qat", ingredients, folder, bits=bits, max_distance_from_fp32=5, **SETTINGS)
 
 
 @pytest.fixture(scope="module")

@@ -163,7 +163,14 @@ def test_what_is_kept_in_fp32_is_stored_so_and_all_else_in_int8(
 def test_the_mixed_model_is_nearer_to_fp32_than_the_static_one(
     ingredients: Ingredients, artifact: Path, tmp_path: Path
 ) -> None:
-    static = build("int8_static", ingredients, tmp_path / "static", rows=64, percentile=100)
+    static = build(
+        "int8_static",
+        ingredients,
+        tmp_path / "static",
+        rows=64,
+        percentile=100,
+        max_distance_from_fp32=10,
+    )
     expected = predictor(load_checkpoint(ingredients.checkpoint))(batch(rows=50))
     mixed, all_int8 = (
         np.abs(variants.get(name).engine.load(folder)(batch(rows=50)) - expected).mean()
