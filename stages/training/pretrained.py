@@ -133,7 +133,7 @@ def load_or_raise(
                 f"{tuple(stored)} instead of {tuple(needed)}; get both from the same place"
             )
     # The ranges of an IBert's simulation have no place in the RoBERTa that it is.
-    ignored = {"unexpected_keys": []} if is_ibert else {}
+    ignored: dict[str, list[str]] = {"unexpected_keys": []} if is_ibert else {}
     loading_report.check(model.name, loaded, report | ignored)
     if fine_tuned and report["missing_keys"]:
         raise UserError(
