@@ -11,16 +11,40 @@ from typing import Any
 
 import numpy as np
 
-from bench.peers import fastest
+from bench.peers import fastest, torch_threads
+from stages.model.artifact import copy_without_weights, read_recipe
 from stages.model.ingredients import Skipped
 from stages.model.tokens import Batch, Predict
+from stages.plumbing.memory import keep_freed_memory
 
 # How many threads run is decided by the process that opens the package, not where it was compiled.
 SETTINGS = {"freezing": True, "cpp.dynamic_threads": True}
 
 
+COMPILED = "model.pt2"
+
+
+def begin(checkpoint: Path, folder: Path) -> list[str]:
+    """What every preparation begins with; the inputs of the model.
+
+    Raises:
+        Skipped: inductor finds no C++ compiler.
+    """
+    need_compiler()
+    torch_threads(1)
+    keep_freed_memory()
+    copy_without_weights(checkpoint, folder)
+    return read_recipe(checkpoint).inputs
+
+
+def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
+    """What every peer of this kind is loaded by."""
+    threads_found = torch_threads(threads)
+    keep_freed_memory()
+    return opened(folder / COMPILED, read_recipe(folder).inputs), threads_found
+
+
 def need_compiler() -> None:
-    """Raises Skipped where inductor finds no C++ compiler."""
     from torch._inductor.cpp_builder import get_cpp_compiler
 
     try:
@@ -68,11 +92,12 @@ def opened(package: Path, inputs: list[str]) -> Predict:
     return predict
 
 
-def fastest_package(packages: dict[str, Path], inputs: list[str]) -> Path:
-    """The one that is fastest here; the others are deleted, and what was tried is printed."""
+def keep_fastest(packages: dict[str, Path], inputs: list[str]) -> list[str]:
+    """Of the one that is fastest here, its name; others are deleted, what was tried is printed."""
     chosen = fastest({name: opened(package, inputs) for name, package in packages.items()})
     print(f"compiled {', '.join(packages)}; the fastest is {chosen}")
     for name, package in packages.items():
         if name != chosen:
             package.unlink()
-    return packages[chosen]
+    packages[chosen].rename(packages[chosen].with_name(COMPILED))
+    return [COMPILED]

@@ -21,13 +21,13 @@ from bench.arithmetic import (
 )
 from bench.ceiling import int8_ceiling
 from bench.isa import Isa
+from bench.ours import PACKED
 from bench.progress import Outcome
 from bench.targets import judge
 from bench.workloads import BERT, LENGTHS, MINILM, MRPC, Operations, Workload
 from stages.variants import REFERENCE
 
 OURS = "int8_fast"
-BOTH = (OURS, "ibert")  # of which targets take the better one
 # The worse of the two models counts.
 COSTS = {"first_answer_vs_best_peer_x": "first_answer_s", "peak_memory_vs_best_peer_x": "peak_mb"}
 LEADS: tuple[tuple[str, str, int | None], ...] = (  # name, model, tokens of a single text
@@ -212,7 +212,7 @@ def target_values(
     for name, key in COSTS.items():
         leads = [lead_of_ours(figures(of, key)) for of in of_model.values()]
         values[name] = min((lead for lead in leads if lead is not None), default=None)
-    shares = [of["share_of_ceiling_pct"] for of in of_model.get(BERT, []) if of["runner"] in BOTH]
+    shares = [of["share_of_ceiling_pct"] for of in of_model.get(BERT, []) if of["runner"] in PACKED]
     values["share_of_ceiling_pct"] = max(filter(None, shares), default=None)
     for name, theirs in KERNELS.items():
         values[f"kernel_vs_{name}_x"] = kernels.get(f"ours_16_vs_{theirs}_x")
@@ -227,8 +227,8 @@ def figures(rows: list[dict[str, Any]], key: str, at: str = "") -> dict[str, flo
 
 
 def our_best(by_runner: dict[str, float | None]) -> str | None:
-    """The better of those that run as they ship."""
-    return least({name: by_runner.get(name) for name in BOTH})
+    """The better of those that run as they ship, which targets speak of."""
+    return least({name: by_runner.get(name) for name in PACKED})
 
 
 def lead_of_ours(by_runner: dict[str, float | None]) -> float | None:

@@ -18,7 +18,7 @@ from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
 
-PROBED = 4  # training rows that tokenizer and model are tried on together
+PROBED = 16  # training rows that tokenizer and model are tried on together
 
 
 def finetune(task: str, seed: str) -> None:

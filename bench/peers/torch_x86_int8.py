@@ -10,38 +10,25 @@ from pathlib import Path
 from typing import Any
 
 from bench.calibration import training_batches
-from bench.inductor import compile_to, exported, fastest_package, need_compiler, opened
+from bench.inductor import begin, compile_to, exported, keep_fastest, load
 from bench.isa import Isa
-from bench.peers import torch_threads
-from stages.model.artifact import copy_without_weights, read_recipe
-from stages.model.tokens import Batch, Predict
-from stages.plumbing.memory import keep_freed_memory
+from stages.model.tokens import Batch
+
+__all__ = ["load", "prepare"]
 
 LIBRARY, REQUIRES, BITS = "torch", ("torchao",), 8
 LICENCE, TELEMETRY = "BSD-3-Clause", "none"
-COMPILED = "model.pt2"
 SCALES = ("static", "dynamic")
 ROWS = 64  # for the static scales
 
 
 def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
-    need_compiler()
-    torch_threads(1)
-    keep_freed_memory()
-    copy_without_weights(checkpoint, folder)
-    inputs = read_recipe(checkpoint).inputs
+    inputs = begin(checkpoint, folder)
     rows = training_batches(checkpoint, ROWS)
     packages = {scales: folder / f"{scales}.pt2" for scales in SCALES}
     for scales, package in packages.items():
         compile_to(quantized(checkpoint, inputs, rows, scales == "dynamic", isa.vnni), package)
-    fastest_package(packages, inputs).rename(folder / COMPILED)
-    return [COMPILED]
-
-
-def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
-    threads_found = torch_threads(threads)
-    keep_freed_memory()
-    return opened(folder / COMPILED, read_recipe(folder).inputs), threads_found
+    return keep_fastest(packages, inputs)
 
 
 def quantized(

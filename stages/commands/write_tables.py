@@ -203,9 +203,9 @@ def bits(results: Path) -> str:
 
 def threads(results: Path) -> str:
     """How many times as fast two threads are as one."""
-    rows: dict[str, dict[str, str]] = {}
     from bench.ours import TAKEN_AWAY
 
+    rows: dict[str, dict[str, str]] = {}
     for one in read_json(results)["runners"]:
         if one["runner"] in TAKEN_AWAY:
             continue

@@ -186,8 +186,7 @@ def build_artifact(
         for path in folder.iterdir():
             path.unlink()
         copy_without_weights(ingredients.checkpoint, folder)
-        nearest_one = "int8_dynamic" if name == "int8_embeddings" else "int8_embeddings"
-        why = f"{name} cannot be built of a {kind} ({in_short(error)}); try {nearest_one}"
+        why = f"{name} cannot be built of a {kind} ({in_short(error)}); docs/families.md has others"
         return write_manifest(folder, name, facts, skipped=why)
     if count == 0 and name != REFERENCE:
         raise UserError(

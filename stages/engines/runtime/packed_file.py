@@ -22,7 +22,7 @@ from stages.plumbing.command import UserError
 # A panel holds so many output channels; k is padded to a multiple of K_ALIGNED, n to one of PANEL.
 PANEL, STEP, K_ALIGNED = 16, 4, 64
 MODEL_SCALARS = 32  # of the tensor `model`: the format, the sizes, then what the format wants
-DISTANCES = MODEL_SCALARS - 1  # where `model` has what was thought of last
+DISTANCES = MODEL_SCALARS - 1  # its last place, so that all others stay where they were
 ACTIVATIONS = ("gelu", "relu")
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")  # 0.0005 apart at most
 HEAD_ACTIVATIONS = ("tanh", "relu", "gelu")
