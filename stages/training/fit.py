@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PADDED_ON_THE_LEFT = ("xlnet",)  # whose classifier reads the last token
 SEGMENTS = "token_type_ids"
 PROBE_TOKENS = 128
+NO_LIMIT = 1 << 30
 
 
 def fit(
@@ -60,8 +61,8 @@ def check_tokens(
     rows: "pd.DataFrame",
 ) -> None:
     """Raises UserError if the tokenizer has no vocabulary, or one larger than the model's."""
-    highest, known = max(tokenizer.get_vocab().values()), model.get_input_embeddings()
-    if highest >= (size := known.num_embeddings):
+    highest, size = max(tokenizer.get_vocab().values()), embeddings_of(model)
+    if highest >= size:
         raise UserError(
             f"the tokenizer of '{name}' gives ids up to {highest}, its model has embeddings for "
             f"{size} tokens; save both from the same place, or the model after "
@@ -96,6 +97,15 @@ def set_padding(name: str, model: "PreTrainedModel", tokenizer: "PreTrainedToken
         tokenizer.padding_side = "right"
 
 
+def embeddings_of(model: "PreTrainedModel") -> int:
+    """Rows of its table of tokens; very many where it reads ids without such a table (CANINE)."""
+    try:
+        table = model.get_input_embeddings()
+    except NotImplementedError:
+        table = None
+    return int(getattr(table, "num_embeddings", NO_LIMIT))
+
+
 def segments_of(model: "nn.Module") -> int:
     """Rows of its table of segments; very many where there is no table that could be too short."""
     from torch import nn
@@ -103,7 +113,7 @@ def segments_of(model: "nn.Module") -> int:
     for name, layer in model.named_modules():
         if name.endswith("token_type_embeddings") and isinstance(layer, nn.Embedding):
             return layer.num_embeddings
-    return 1 << 30
+    return NO_LIMIT
 
 
 def run_a_batch(
