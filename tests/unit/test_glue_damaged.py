@@ -85,6 +85,6 @@ def test_a_wrong_header_is_shown_beside_the_right_one(tmp_path: Path, content: s
 def test_a_folder_without_the_files_lists_what_it_expected_and_what_it_holds(
     tmp_path: Path,
 ) -> None:
-    file_of(write_mirror(tmp_path, "qnli"), "qnli", "test.tsv").unlink()
+    file_of(write_mirror(tmp_path, "qnli"), "qnli", "train.tsv").unlink()
     with pytest.raises(UserError, match=r"expected train\.tsv, dev\.tsv, test\.tsv.*'dev\.tsv'"):
         fetch(tmp_path, "qnli")

@@ -13,6 +13,7 @@ from stages.engines.ibert.engine import RUNTIME
 from stages.engines.ibert.reference import Reference, Saturations
 from stages.engines.ibert.tensors import FORMAT
 from stages.engines.runtime import library, packed_file
+from stages.engines.runtime.compiling import Build
 from stages.engines.runtime.shipped.classify import WEIGHTS, CannotRun, Model
 from stages.plumbing.command import UserError
 from tests.building import as_if_trained, batch, build, make_ingredients
@@ -116,10 +117,10 @@ def test_without_a_compiler_numpy_gives_the_same(
     engine = variants.get("ibert").engine
     expected = engine.load(artifacts["bert"])(batch())
 
-    def none(_: library.Runtime) -> Path:
+    def none(_: Build) -> Path:
         raise CannotRun("the runtime cannot be compiled: there is no c++")
 
-    monkeypatch.setattr(library, "compiled", none)
+    monkeypatch.setattr(library, "library_of", none)
     np.testing.assert_array_equal(engine.load(artifacts["bert"])(batch()), expected)
     assert "NumPy computes the same, but slowly" in capsys.readouterr().err
     monkeypatch.setenv("IBERT_KERNEL", "avx2")
