@@ -49,6 +49,7 @@ BERT_LIKE = {
     "pad_token_id": 1,
 }
 DISTILBERT_NAMES = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64}
+ALBERT = {"embedding_size": 16, "hidden_act": "gelu"}  # its own is an approximation, as `gelu_new`
 KINDS = {
     "bert": Kind(),
     "bert without types": Kind(types=False),
@@ -58,6 +59,12 @@ KINDS = {
     "data2vec-text": Kind("data2vec-text", {"type_vocab_size": 1}, types=False),
     "mpnet": Kind("mpnet", types=False),
     "electra": Kind("electra", {"embedding_size": 32}),
+    "electra, narrow embeddings": Kind("electra", {"embedding_size": 20}),
+    "albert": Kind("albert", ALBERT | {"num_hidden_layers": 3}),
+    "albert, two groups": Kind(
+        "albert",
+        ALBERT | {"embedding_size": 32, "num_hidden_layers": 5, "num_hidden_groups": 2},
+    ),
     "ernie": Kind("ernie"),
     "distilbert": Kind("distilbert", DISTILBERT_NAMES, types=False),
     "distilbert relu": Kind("distilbert", DISTILBERT_NAMES | {"activation": "relu"}, types=False),
@@ -114,7 +121,7 @@ def oracle(artifact: Path) -> Predict:
     def put(name: str, part: str, value: np.ndarray) -> None:
         getattr(module.get_submodule(name), part).data = torch.from_numpy(value.copy())
 
-    for name, parts in packed_file.checkpoint_linears(family, sizes.layers).items():
+    for name, parts in packed_file.checkpoint_linears(family, sizes).items():
         weight = packed_file.unpack(packed[f"{name}.weight"])
         for i, part in enumerate(parts):
             n, k = module.get_submodule(part).weight.shape
@@ -126,7 +133,7 @@ def oracle(artifact: Path) -> Predict:
             )
             integers = torch.from_numpy(weight[rows, :k].copy())
             module.set_submodule(part, Int8Linear(integers, scale, bias, PER_TOKEN, None))
-    for name, norm in packed_file.checkpoint_norms(family, sizes.layers).items():
+    for name, norm in packed_file.checkpoint_norms(family, sizes).items():
         put(norm, "weight", packed[f"{name}.gamma"])
         put(norm, "bias", packed[f"{name}.beta"])
     for name, table in packed_file.checkpoint_tables(family, sizes).items():

@@ -70,13 +70,15 @@ def described(module: Any) -> tuple[Family, Sizes]:
         raise Skipped(
             f"ibert knows {', '.join(FAMILIES)}, not {kind}; int8_embeddings runs every model"
         )
-    sizes = packed_file.sizes_of(module.config, FAMILIES[kind], "ibert")
+    sizes = packed_file.sizes_of(module, FAMILIES[kind], "ibert")
     if sizes.hidden > 4096 or sizes.hidden // sizes.heads > 128:
         raise Skipped("ibert's integers are proved for 4,096 columns and heads of 128 at most")
     if packed_file.HEAD_ACTIVATIONS[sizes.head_activation] == "gelu":
         raise Skipped(f"ibert has no integers for the head of {kind}; int8_fast runs it")
     if sizes.distances:
         raise Skipped(f"ibert has no integers for distances, as {kind} has; int8_fast runs it")
+    if sizes.embedding or sizes.shared:
+        raise Skipped(f"ibert has no integers for the embeddings of {kind}; int8_fast runs it")
     packed_file.check_nothing_else(module, FAMILIES[kind], sizes, "ibert")
     return FAMILIES[kind], sizes
 
@@ -93,7 +95,7 @@ def safe_weights(module: Any, max_weight_error: float) -> dict[str, rounding.Saf
     modules = dict(module.named_modules())
     return {
         name: rounding.quantize(name, modules[name].weight.detach(), max_weight_error)
-        for parts in packed_file.checkpoint_linears(family, sizes.layers).values()
+        for parts in packed_file.checkpoint_linears(family, sizes).values()
         for name in parts
     }
 

@@ -22,14 +22,13 @@ from stages.plumbing.command import UserError
 # A panel holds so many output channels; k is padded to a multiple of K_ALIGNED, n to one of PANEL.
 PANEL, STEP, K_ALIGNED = 16, 4, 64
 MODEL_SCALARS = 32  # of the tensor `model`: the format, the sizes, then what the format wants
-DISTANCES = MODEL_SCALARS - 1  # its last place, so that all others stay where they were
 ACTIVATIONS = ("gelu", "relu")
 GELUS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gelu_fast")  # 0.0005 apart at most
 HEAD_ACTIVATIONS = ("tanh", "relu", "gelu")
 # What each layer multiplies, in order, and the two LayerNorms behind.
 LINEARS = ("qkv", "attention_out", "ffn_in", "ffn_out")
 NORMS = ("after_attention", "after_ffn")
-DENSE, EMBEDDINGS_NORM = "head.dense", "embeddings.norm"
+DENSE, EMBEDDINGS_NORM, PROJECTION = "head.dense", "embeddings.norm", "embeddings.projection"
 WORDS, POSITIONS, TYPES = (
     f"embeddings.{of}_embeddings" for of in ("word", "position", "token_type")
 )
@@ -46,6 +45,9 @@ class Sizes:
         types: rows of the table of token types; 0 where there is none.
         first_position: row of the first token in the table of positions.
         distances: 1 where something is added to each score by the distance of its two tokens.
+        shared: how many layers have weights of their own, each of which stands for as many in a
+            row; 0 where all have.
+        embedding: columns of the embeddings, where a Linear leads from there to `hidden`; or 0.
     """
 
     hidden: int
@@ -59,7 +61,23 @@ class Sizes:
     outputs: int
     activation: int
     head_activation: int
-    distances: int = 0  # not among the others in `model`, but at DISTANCES
+    # From here on not among the others in `model` but from its end on, so that those stay there.
+    distances: int = 0
+    shared: int = 0
+    embedding: int = 0
+
+    @property
+    def stored(self) -> int:
+        """Layers with weights of their own."""
+        return self.shared or self.layers
+
+    @property
+    def embedded(self) -> int:
+        """Columns of the embeddings."""
+        return self.embedding or self.hidden
+
+
+FROM_THE_START = len(fields(Sizes)) - 3
 
 
 class Entry(NamedTuple):
@@ -81,15 +99,20 @@ class Format(NamedTuple):
     entries: Callable[[Sizes], list[Entry]]
 
 
-def sizes_of(config: Any, family: Family, variant: str) -> Sizes:
-    """Of a checkpoint's config.json.
+def sizes_of(module: Any, family: Family, variant: str) -> Sizes:
+    """Of a model and its configuration.
 
     Raises:
-        Skipped: an activation that `variant` has no operator for.
+        Skipped: an activation or a width that `variant` has no operator for.
     """
+    config = module.config
     act = getattr(config, family.ffn_act)
+    # The model itself has the empty name.
+    projected = family.projection in {name for name, _ in module.named_modules() if name}
     if act not in (*GELUS, "relu"):
         raise Skipped(f"{variant} has GELU and ReLU, not {act}; int8_embeddings runs it")
+    if projected and config.embedding_size > config.hidden_size:
+        raise Skipped(f"{variant} has no embeddings wider than the layers; int8_embeddings runs it")
     return Sizes(
         hidden=config.hidden_size,
         layers=getattr(config, family.layers),
@@ -103,6 +126,8 @@ def sizes_of(config: Any, family: Family, variant: str) -> Sizes:
         activation=ACTIVATIONS.index("relu" if act == "relu" else "gelu"),
         head_activation=HEAD_ACTIVATIONS.index(family.head[0][1]),
         distances=int(bool(family.distances)),
+        shared=getattr(config, family.stored_layers) if family.stored_layers else 0,
+        embedding=config.embedding_size if projected else 0,
     )
 
 
@@ -125,24 +150,27 @@ def linears(sizes: Sizes) -> dict[str, tuple[int, int]]:
         "ffn_out": (one, sizes.ffn),
     }
     all_layers = {
-        f"layer.{i}.{name}": shapes[name] for i in range(sizes.layers) for name in LINEARS
+        f"layer.{i}.{name}": shapes[name] for i in range(sizes.stored) for name in LINEARS
     }
-    return all_layers | {DENSE: (one, sizes.hidden)}
+    projection = {PROJECTION: (one, sizes.embedding)} if sizes.embedding else {}
+    return all_layers | {DENSE: (one, sizes.hidden)} | projection
 
 
-def checkpoint_linears(family: Family, layers: int) -> dict[str, list[str]]:
+def checkpoint_linears(family: Family, sizes: Sizes) -> dict[str, list[str]]:
     """Name of each Linear -> the checkpoint's names of what it is made of."""
     names: dict[str, list[str]] = {}
-    for i in range(layers):
+    for i in range(sizes.stored):
         of = family.of_layer(i)
         names[f"layer.{i}.qkv"] = [of["query"], of["key"], of["value"]]
         names |= {f"layer.{i}.{part}": [of[part]] for part in LINEARS[1:]}
-    return names | {DENSE: [family.head[0][0]]}
+    projection = {PROJECTION: [family.projection]} if sizes.embedding else {}
+    return names | {DENSE: [family.head[0][0]]} | projection
 
 
-def checkpoint_norms(family: Family, layers: int) -> dict[str, str]:
+def checkpoint_norms(family: Family, sizes: Sizes) -> dict[str, str]:
     """Name of each LayerNorm -> the checkpoint's."""
-    behind = {f"layer.{i}.{of}": family.of_layer(i)[of] for i in range(layers) for of in NORMS}
+    stored = range(sizes.stored)
+    behind = {f"layer.{i}.{of}": family.of_layer(i)[of] for i in stored for of in NORMS}
     return {EMBEDDINGS_NORM: f"{family.embeddings}.LayerNorm"} | behind
 
 
@@ -153,8 +181,8 @@ def checkpoint_tables(family: Family, sizes: Sizes) -> dict[str, str]:
 
 def check_nothing_else(module: Any, family: Family, sizes: Sizes, variant: str) -> None:
     """Raises Skipped where the model has weights that none of the above stands for."""
-    known = {name for parts in checkpoint_linears(family, sizes.layers).values() for name in parts}
-    known |= set(checkpoint_norms(family, sizes.layers).values())
+    known = {name for parts in checkpoint_linears(family, sizes).values() for name in parts}
+    known |= set(checkpoint_norms(family, sizes).values())
     known |= {*checkpoint_tables(family, sizes).values(), family.head[-1][0], family.distances}
     for name, child in module.named_modules():
         if name not in known and any(True for _ in child.parameters(recurse=False)):
@@ -165,7 +193,7 @@ def check_nothing_else(module: Any, family: Family, sizes: Sizes, variant: str) 
 
 
 def norms(sizes: Sizes) -> list[str]:
-    behind = [f"layer.{i}.{name}" for i in range(sizes.layers) for name in NORMS]
+    behind = [f"layer.{i}.{name}" for i in range(sizes.stored) for name in NORMS]
     return [EMBEDDINGS_NORM, *behind]
 
 
@@ -184,10 +212,10 @@ def packed_weights(sizes: Sizes) -> list[Entry]:
 
 def model_scalars(form: Format, sizes: Sizes, *more: int) -> np.ndarray:
     """The tensor `model`."""
-    numbers = [form.number, *astuple(sizes)[:-1], *more]
-    numbers += [0] * (MODEL_SCALARS - len(numbers))
-    numbers[DISTANCES] = sizes.distances
-    return np.array(numbers, np.int32)
+    own = astuple(sizes)
+    first, last = [form.number, *own[:FROM_THE_START], *more], own[FROM_THE_START:]
+    between = [0] * (MODEL_SCALARS - len(first) - len(last))
+    return np.array([*first, *between, *reversed(last)], np.int32)
 
 
 def write(form: Format, tensors: Mapping[str, np.ndarray], sizes: Sizes, file: Path) -> None:
@@ -227,7 +255,8 @@ def read(form: Format, file: Path) -> tuple[Sizes, dict[str, np.ndarray]]:
     numbers = np.frombuffer(scalars, "<i4") if len(scalars) == 4 * MODEL_SCALARS else [0]
     if numbers[0] != form.number:
         raise UserError(f"{file} is no {form.name}; run 'dvc repro'")
-    own = [*numbers[1 : len(fields(Sizes))], numbers[DISTANCES]]
+    last = len(fields(Sizes)) - FROM_THE_START
+    own = [*numbers[1 : 1 + FROM_THE_START], *numbers[: -1 - last : -1]]
     sizes = Sizes(*(int(number) for number in own))
     tensors, at = {}, 8 + length
     for name, dtype, shape in form.entries(sizes):

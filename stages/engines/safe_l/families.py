@@ -12,6 +12,9 @@ class Family:
         head: Linear layers on the first token, each with the function behind it; the last one
             gives the logits and stays in fp32.
         padded_positions: positions count from behind the padding id, as RoBERTa's do.
+        projection: what leads from the embeddings to the layers, where they are of another width.
+        stored_layers: its name in config.json, where several layers in a row share their weights;
+            {i} is then the number of what is stored.
         distances: the table of what is added to a score by the distance of two tokens, one for all
             layers, in a module that has `compute_position_bias`; empty where there is none.
         ffn, ffn_act, heads, layers, eps: their names in config.json.
@@ -28,6 +31,8 @@ class Family:
     after_ffn: str
     head: tuple[tuple[str, str], ...]
     padded_positions: bool = False
+    projection: str = ""
+    stored_layers: str = ""
     distances: str = ""
     ffn: str = "intermediate_size"
     ffn_act: str = "hidden_act"
@@ -62,6 +67,7 @@ def bert_like(prefix: str, head: tuple[tuple[str, str], ...], padded: bool = Fal
 ROBERTA = bert_like(
     "roberta", (("classifier.dense", "tanh"), ("classifier.out_proj", "none")), padded=True
 )
+ALBERT_LAYER = "albert.encoder.albert_layer_groups.{i}.albert_layers.0"
 MPNET_LAYER = "mpnet.encoder.layer.{i}.attention"
 DISTILBERT_LAYER = "distilbert.transformer.layer.{i}"
 FAMILIES = {
@@ -80,8 +86,23 @@ FAMILIES = {
         after_attention=f"{MPNET_LAYER}.LayerNorm",
         distances="mpnet.encoder.relative_attention_bias",
     ),
-    "electra": bert_like(
-        "electra", (("classifier.dense", "gelu"), ("classifier.out_proj", "none"))
+    "electra": replace(
+        bert_like("electra", (("classifier.dense", "gelu"), ("classifier.out_proj", "none"))),
+        projection="electra.embeddings_project",
+    ),
+    "albert": Family(
+        embeddings="albert.embeddings",
+        query=f"{ALBERT_LAYER}.attention.query",
+        key=f"{ALBERT_LAYER}.attention.key",
+        value=f"{ALBERT_LAYER}.attention.value",
+        attention_out=f"{ALBERT_LAYER}.attention.dense",
+        after_attention=f"{ALBERT_LAYER}.attention.LayerNorm",
+        ffn_in=f"{ALBERT_LAYER}.ffn",
+        ffn_out=f"{ALBERT_LAYER}.ffn_output",
+        after_ffn=f"{ALBERT_LAYER}.full_layer_layer_norm",
+        head=(("albert.pooler", "tanh"), ("classifier", "none")),
+        projection="albert.encoder.embedding_hidden_mapping_in",
+        stored_layers="num_hidden_groups",
     ),
     "distilbert": Family(
         embeddings="distilbert.embeddings",

@@ -27,6 +27,7 @@ from stages.engines.runtime.packed_file import (
     HEAD_ACTIVATIONS,
     PANEL,
     POSITIONS,
+    PROJECTION,
     TYPES,
     WORDS,
     Sizes,
@@ -40,6 +41,7 @@ from stages.variants.int8_fast.tensors import (
     FORMAT,
     HEAD_PRODUCTS,
     LAYER_SCALARS,
+    PROJECTION_PRODUCTS,
 )
 
 
@@ -93,6 +95,11 @@ class FastClassifier:
         self.types = multiplied(*self.table(TYPES)) if sizes.types else None
         self.after_embeddings = self.norm(EMBEDDINGS_NORM)
         self.layers = [self.layer(i) for i in range(sizes.layers)]
+        self.projection = (
+            self.linear(PROJECTION, int(self.tensors["model"][PROJECTION_PRODUCTS]), sizes.hidden)
+            if sizes.embedding
+            else None
+        )
         self.dense = self.linear(DENSE, int(self.tensors["model"][HEAD_PRODUCTS]), sizes.hidden)
         self.head_activation = getattr(torch.nn.functional, HEAD_ACTIVATIONS[sizes.head_activation])
         self.by_distance = self.tensors.get(BY_DISTANCE)
@@ -125,8 +132,10 @@ class FastClassifier:
         return FastLinear(Packed(weight, channels, outputs, k, products), self.kernel, activation)
 
     def layer(self, i: int) -> Layer:
-        at, sizes, stride = f"layer.{i}", self.sizes, self.stride
-        of_qkv, of_out, of_in, of_ffn_out = self.tensors["layers"][i][:LAYER_SCALARS].tolist()
+        sizes, stride = self.sizes, self.stride
+        stored = i * sizes.stored // sizes.layers
+        at, scalars = f"layer.{stored}", self.tensors["layers"][stored]
+        of_qkv, of_out, of_in, of_ffn_out = scalars[:LAYER_SCALARS].tolist()
         last, qkv = self.first_token_only and i == sizes.layers - 1, f"{at}.qkv"
         first = stride if last else 0
         activation: Activation = "relu" if ACTIVATIONS[sizes.activation] == "relu" else "gelu"
@@ -169,7 +178,8 @@ class FastClassifier:
         if self.types is not None:
             types = flat.get("token_type_ids")
             x += self.types[0] if types is None else self.types[types]
-        return self.after_embeddings(x, self.positions[places + self.sizes.first_position])
+        x = self.after_embeddings(x, self.positions[places + self.sizes.first_position])
+        return x if self.projection is None else self.projection(x)
 
     def run(self, layer: Layer, x: Tensor, starts: Tensor) -> Tensor:
         """Rows of all tokens (tokens, hidden); out of the last layer, of first tokens alone.

@@ -36,7 +36,7 @@ def quantize(checkpoint: Path, folder: Path, max_weight_error: float) -> None:
             f"int8_fast knows {', '.join(FAMILIES)}, not {kind}; int8_embeddings runs every model"
         )
     module, family = load_checkpoint(checkpoint), FAMILIES[kind]
-    sizes = packed_file.sizes_of(module.config, family, "int8_fast")
+    sizes = packed_file.sizes_of(module, family, "int8_fast")
     packed_file.check_nothing_else(module, family, sizes, "int8_fast")
     for name, value in module.state_dict().items():
         check_finite(name, value)
@@ -72,7 +72,7 @@ def load(artifact: Path) -> Predict:
 def count_quantized(artifact: Path) -> int:
     """Linears and tables of embeddings, all of them; query, key and value are three."""
     sizes, _ = packed_file.read(FORMAT, artifact / WEIGHTS)
-    return 6 * sizes.layers + 1 + len(packed_file.tables(sizes))
+    return len(packed_file.linears(sizes)) + 2 * sizes.stored + len(packed_file.tables(sizes))
 
 
 def export(artifact: Path, folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from torch import nn
 from stages.engines.int8.quantizers import quantize_weight
 from stages.engines.runtime import packed_file
 from stages.engines.runtime.packed_file import (
+    EMBEDDINGS_NORM,
     LINEARS,
     MODEL_SCALARS,
     Entry,
@@ -24,8 +25,9 @@ from stages.engines.safe_l import rounding
 from stages.engines.safe_l.families import Family
 
 LAYER_SCALARS = len(LINEARS)  # S of each
-# Places in `model` behind the sizes: S of the head, and the LayerNorms' epsilon, a float32's bits.
-HEAD_PRODUCTS, EPSILON = 12, 13
+# Places in `model` behind the sizes: S of the head, the LayerNorms' epsilon (float32 bits), S
+# of what leads from the embeddings to the layers.
+HEAD_PRODUCTS, EPSILON, PROJECTION_PRODUCTS = 12, 13, 14
 BY_DISTANCE = "added_by_distance"  # to a score; key's place less query's, -(positions - 1) first
 
 
@@ -34,7 +36,7 @@ def entries(sizes: Sizes) -> list[Entry]:
     shapes = linears(sizes)
     found = [
         Entry("model", "int32", (MODEL_SCALARS,)),
-        Entry("layers", "int32", (round_up(sizes.layers, 4), LAYER_SCALARS)),
+        Entry("layers", "int32", (round_up(sizes.stored, 4), LAYER_SCALARS)),
         *packed_weights(sizes),
     ]
     for name, (n, _) in shapes.items():
@@ -42,14 +44,15 @@ def entries(sizes: Sizes) -> list[Entry]:
         found += [Entry(f"{name}.{part}", "float32", (n,)) for part in channels]
     for name in norms(sizes):
         columns = ("gamma", "beta")
-        found += [Entry(f"{name}.{part}", "float32", (sizes.hidden,)) for part in columns]
+        size = sizes.embedded if name == EMBEDDINGS_NORM else sizes.hidden
+        found += [Entry(f"{name}.{part}", "float32", (size,)) for part in columns]
     found.append(Entry("logits.weight", "float32", (sizes.outputs, sizes.hidden)))
     found.append(Entry("logits.bias", "float32", (sizes.outputs,)))
     if sizes.distances:
         found.append(Entry(BY_DISTANCE, "float32", (sizes.heads, 2 * sizes.positions - 1)))
     rows = tables(sizes)
     found += [Entry(f"{name}.weight_scale", "float32", (n,)) for name, n in rows.items()]
-    found += [Entry(f"{name}.weight", "int8", (n, sizes.hidden)) for name, n in rows.items()]
+    found += [Entry(f"{name}.weight", "int8", (n, sizes.embedded)) for name, n in rows.items()]
     return found
 
 
@@ -67,7 +70,7 @@ def tensors_of(
     modules: dict[str, Any] = dict(module.named_modules())
     found: dict[str, np.ndarray] = {}
     products = {}
-    for name, parts in packed_file.checkpoint_linears(family, sizes.layers).items():
+    for name, parts in packed_file.checkpoint_linears(family, sizes).items():
         safe = [
             rounding.quantize(part, modules[part].weight.detach(), max_weight_error)
             for part in parts
@@ -85,7 +88,7 @@ def tensors_of(
             f"{name}.weight_sum": sums.astype(np.float32),
             f"{name}.bias": packed_file.padded_rows(bias),
         }
-    for name, of in packed_file.checkpoint_norms(family, sizes.layers).items():
+    for name, of in packed_file.checkpoint_norms(family, sizes).items():
         found[f"{name}.gamma"] = modules[of].weight.detach().numpy()
         found[f"{name}.beta"] = modules[of].bias.detach().numpy()
     logits = modules[family.head[-1][0]]
@@ -97,12 +100,12 @@ def tensors_of(
     for name, of in packed_file.checkpoint_tables(family, sizes).items():
         rows, of_rows = quantize_weight(of, modules[of].weight.detach())
         found[f"{name}.weight"], found[f"{name}.weight_scale"] = rows.numpy(), of_rows.numpy()
-    layers = np.zeros((round_up(sizes.layers, 4), LAYER_SCALARS), np.int32)
-    for i in range(sizes.layers):
+    layers = np.zeros((round_up(sizes.stored, 4), LAYER_SCALARS), np.int32)
+    for i in range(sizes.stored):
         layers[i] = [products[f"layer.{i}.{part}"] for part in LINEARS]
     bits = int(np.float32(epsilon).view(np.int32))
-    head = products[packed_file.DENSE]
-    found["layers"], found["model"] = layers, packed_file.model_scalars(FORMAT, sizes, head, bits)
+    more = products[packed_file.DENSE], bits, products.get(packed_file.PROJECTION, 0)
+    found["layers"], found["model"] = layers, packed_file.model_scalars(FORMAT, sizes, *more)
     return found
 
 

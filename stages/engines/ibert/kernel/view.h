@@ -46,7 +46,7 @@ struct View {
   int64_t root;
   Norm embeddings;
   Layer* layers;
-  Linear dense;
+  Linear dense, projection;  // the latter of no integer model yet
   const int16_t* head_weight;
   const int32_t* head_bias;
   Table tables[3];
@@ -59,7 +59,7 @@ inline void view_of(const char* data, View& view) {
   view.data = data;
   Cursor cursor = {data};
   const auto* model = cursor.take<int32_t>(MODEL_SCALARS);
-  memcpy(&view.sizes, model + 1, sizeof(Sizes));
+  view.sizes = sizes_of(model);
   const Sizes& s = view.sizes;
   const auto* scalars = cursor.take<int32_t>(round_up(s.layers, 4) * LAYER_SCALARS);
   const int64_t one = round_up(s.hidden, PANEL), inner = round_up(s.ffn, PANEL);

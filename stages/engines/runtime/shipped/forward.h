@@ -90,12 +90,15 @@ struct Forward {
     });
   }
 
+  // x, and 7 bits of it.
   void embeddings() {
-    const int64_t n = view.sizes.hidden, stride = view.sizes.stride(), padded = round_up(n, K_ALIGNED);
+    const int64_t n = view.sizes.embedded(), padded = round_up(n, K_ALIGNED), hidden = view.sizes.hidden;
+    const int64_t stride = view.sizes.stride(), tokens = texts.tokens();
+    Number* all = view.sizes.embedding ? b.inner : b.x;
     team.share(texts.count, few(n), [&](int64_t begin, int64_t end) {
       for (int64_t text = begin; text < end; text++)
         for (int64_t r = texts.starts[text]; r < texts.starts[text + 1]; r++) {
-          Number* x = b.x + r * stride;
+          Number* x = all + r * stride;
           embed(view, texts.ids[r], int32_t(r - texts.starts[text]) + view.sizes.first_position,
                 texts.types ? texts.types[r] : 0, x);
           memset(x + n, 0, size_t(stride - n) * sizeof(Number));
@@ -103,6 +106,9 @@ struct Forward {
           b.seven.rows[r] = to_seven_bits(x, n, padded, b.seven.q + r * padded);
         }
     });
+    if (!view.sizes.embedding) return;
+    linear<Then::nothing>(view.projection, b.seven, tokens, 0, stride / PANEL, b.x, stride);
+    quantize(b.x, stride, hidden, tokens, b.seven);
   }
 
   // Heads of texts: of every token's query, or of the first tokens' alone.
@@ -166,7 +172,8 @@ struct Forward {
 
   void run(void* logits) {
     embeddings();
-    for (int32_t i = 0; i < view.sizes.layers; i++) run_layer(view.layers[i], i == view.sizes.layers - 1);
+    const int64_t layers = view.sizes.layers, stored = view.sizes.stored();
+    for (int64_t i = 0; i < layers; i++) run_layer(view.layers[i * stored / layers], i == layers - 1);
     head(logits);
   }
 };

@@ -2,7 +2,9 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <initializer_list>
 
 #include "dictionary.h"
@@ -24,10 +26,22 @@ inline int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
 struct Sizes {
   int32_t hidden, layers, heads, ffn, words, positions, types, first_position, outputs, activation,
       head_activation;
+  // From the end of `model` on: 1 if something is added to scores by distance; how many layers have weights of their
+  // own, if not all; and columns of the embeddings, if a Linear leads from there to `hidden`.
+  int32_t distances, shared, embedding;
+  int64_t stored() const { return shared ? shared : layers; }
+  int64_t embedded() const { return embedding ? embedding : hidden; }
   int64_t stride() const { return round_up(hidden, PANEL); }
   int64_t inner() const { return round_up(ffn, PANEL); }
   int64_t widest() const { return round_up(most(ffn, hidden), K_ALIGNED); }
 };
+
+inline Sizes sizes_of(const int32_t* model) {
+  Sizes s;
+  memcpy(&s, model + 1, offsetof(Sizes, distances));
+  s.distances = model[MODEL_SCALARS - 1], s.shared = model[MODEL_SCALARS - 2], s.embedding = model[MODEL_SCALARS - 3];
+  return s;
+}
 
 // One tensor behind the other.
 struct Cursor {
@@ -43,11 +57,12 @@ struct Cursor {
 // Every Linear, in the order of the file.
 template <typename View, typename Each>
 void each_linear(View& view, const Each& each) {
-  for (int32_t i = 0; i < view.sizes.layers; i++) {
+  for (int32_t i = 0; i < view.sizes.stored(); i++) {
     auto& layer = view.layers[i];
     for (auto* linear : {&layer.qkv, &layer.attention_out, &layer.ffn_in, &layer.ffn_out}) each(*linear);
   }
   each(view.dense);
+  if (view.sizes.embedding) each(view.projection);
 }
 
 // A block of memory, cut into pieces that begin at cache lines.

@@ -18,7 +18,7 @@ inline const char* tiles_of(const View& view) { return view.instruction_set; }
 
 // The order of the sum is that of encoder.py.
 inline void embed(const View& view, int32_t id, int32_t position, int32_t type, float* x) {
-  const int64_t n = view.sizes.hidden;
+  const int64_t n = view.sizes.embedded();
   const Table &words = view.tables[0], &positions = view.tables[1], &types = view.tables[2];
   const int8_t *word = words.weight + id * n, *place = positions.weight + position * n;
   for (int64_t i = 0; i < n; i++) x[i] = float(word[i]) * words.scale[id];
