@@ -17,6 +17,7 @@ from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
+from stages.training.used_pieces import keep_used
 
 PROBED = 16  # training rows that tokenizer and model are tried on together
 
@@ -27,13 +28,14 @@ def finetune(task: str, seed: str) -> None:
     settings = load_params().training(task)
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
     pretrained = resolve(settings.checkpoint or settings.model)
+    texts = rows["train"][list(definition.text_columns)].to_numpy().ravel()
     model, tokenizer = load(
-        pretrained,
-        definition,
-        int(seed),
-        fine_tuned=bool(settings.checkpoint),
-        texts=rows["train"][list(definition.text_columns)].to_numpy().ravel(),
+        pretrained, definition, int(seed), fine_tuned=bool(settings.checkpoint), texts=texts
     )
+    described, whole = pretrained.described or pretrained.name, len(tokenizer)
+    if settings.vocabulary == "used":
+        tokenizer = keep_used(pretrained.name, model, tokenizer, texts)
+        described += f", {len(tokenizer):,} of its {whole:,} pieces"
     longest = longest_input(model, tokenizer)
     if settings.max_length > longest:
         raise UserError(
@@ -43,7 +45,7 @@ def finetune(task: str, seed: str) -> None:
     inputs = fit(pretrained.name, model, tokenizer, definition, rows["train"].head(PROBED))
     recipe = Recipe(
         task=task,
-        model=pretrained.described or pretrained.name,
+        model=described,
         weights=pretrained.weights,
         seed=int(seed),
         max_length=settings.max_length,

@@ -1,7 +1,7 @@
 """params.yaml as types. Unknown keys and wrong types are errors that name the nearest valid key.
 
 No defaults: everything that a result depends on stands in params.yaml, where DVC tracks it. (A
-`token_dropout` that is not named is none.)
+`token_dropout` that is not named is none, and a `vocabulary` all of it.)
 """
 
 import re
@@ -41,6 +41,8 @@ class TrainingSettings(Section):
     max_steps: int
     warmup_ratio: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
+    # used: of the model's pieces those alone that the training texts need.
+    vocabulary: Literal["all", "used"] = "all"
     token_dropout: float = Field(default=0, ge=0, lt=1)  # share of the tokens hidden in training
 
 
