@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 
 from stages.plumbing.command import UserError, nearest, run_stage
 from stages.plumbing.files import new_file
+from stages.plumbing.yaml_file import read_yaml
 from stages.settings.params import AUTO, PARAMS_FILE, load_params
 
 PRESETS = Path("presets")
@@ -36,8 +37,9 @@ def apply_preset(name: str) -> None:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 4096
-    params = yaml.load(PARAMS_FILE)
-    settings = yaml.load(source)
+    for file in (PARAMS_FILE, source):
+        read_yaml(file)  # which says in one line what is wrong
+    params, settings = yaml.load(PARAMS_FILE), yaml.load(source)
     # What it takes, not what it leaves out: a new variant is in no preset that does not name it.
     if VARIANTS in settings:
         params[VARIANTS] = settings.pop(VARIANTS)

@@ -14,12 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from stages.measure.statistics import mean_interval
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, fail, nearest
 from stages.plumbing.files import read_json, write_text
+from stages.plumbing.yaml_file import read_yaml
 from stages.reporting.comparison_page import cost_cells, drop_cell, summary_cells
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Row
@@ -84,7 +83,7 @@ def rows_of(metrics: Path) -> Rows:
 
 def settings_of(metrics: Path) -> Any:
     """The params.yaml that stands beside metrics/."""
-    return yaml.safe_load(metrics.parent.with_name("params.yaml").read_text(encoding="utf-8"))
+    return read_yaml(metrics.parent.with_name("params.yaml"))
 
 
 def score_of(row: Row) -> str:

@@ -8,7 +8,7 @@ from stages.dataset.task import Task
 from stages.measure import statistics
 from stages.measure.accuracy import same_answers
 from stages.measure.timing import groups
-from stages.measure.verdict import verdict
+from stages.measure.verdict import UNDECIDED, verdict
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.reporting.predictions import Answers, Predictions
@@ -16,6 +16,7 @@ from stages.reporting.row import Cost, Drop, OnSplit, OverSeeds, Row
 from stages.settings.params import Compare, Latency
 from stages.variants import REFERENCE
 
+FEW_SAMPLES = 2000  # for an estimate that is rounded
 # metrics/<task>/accuracy/<seed>/<variant>.json by (seed, variant): split -> metric -> score.
 Scores = Mapping[tuple[int, str], dict]
 
@@ -34,10 +35,8 @@ def on_splits(
         )
         drops = {}
         for metric in task.metrics:
-            spread = statistics.paired_drop_interval(
-                metric, answers.labels, [answers.fp32], [answers.variant], *bootstrap
-            )
-            drops[metric] = Drop(100 * (before[metric] - after[metric]), spread.low, spread.high)
+            points = 100 * (before[metric] - after[metric])
+            drops[metric] = drop_of(name, metric, points, [answers], settings)
         same = same_answers(answers.variant, answers.fp32, answers.labels)
         results[split] = OnSplit(
             scores={metric: after[metric] for metric in task.metrics},
@@ -50,6 +49,47 @@ def on_splits(
             n=len(answers.labels),
         )
     return results
+
+
+def drop_of(
+    name: str, metric: str, points: float, answers: list[Answers], settings: Compare
+) -> Drop:
+    """With its interval, of one seed or of several.
+
+    Args:
+        points: the drop itself, or the mean of several.
+        answers: of each seed, on the same texts.
+    """
+    if name == REFERENCE:  # which is not another model that happens to answer alike
+        return Drop(0.0, 0.0, 0.0)
+    spread = statistics.paired_drop_interval(
+        metric,
+        answers[0].labels,
+        [each.fp32 for each in answers],
+        [each.variant for each in answers],
+        settings.bootstrap_samples,
+        settings.confidence,
+    )
+    return Drop(points, spread.low, spread.high)
+
+
+def more_texts(
+    name: str, metric: str, drop: Drop, answers: list[Answers], settings: Compare
+) -> int | None:
+    """How many more would decide; 0 where these do, None where very many would not."""
+    budget = settings.max_drop_points
+    decided = verdict(statistics.Interval(drop.low, drop.high), budget)
+    if name == REFERENCE or decided != UNDECIDED:
+        return 0
+    return statistics.texts_to_decide(
+        metric,
+        answers[0].labels,
+        [each.fp32 for each in answers],
+        [each.variant for each in answers],
+        min(FEW_SAMPLES, settings.bootstrap_samples),
+        settings.confidence,
+        budget,
+    )
 
 
 def p_value(task: Task, answers: Answers) -> float:
@@ -70,21 +110,13 @@ def over_seeds(
 ) -> OverSeeds:
     headline = task.metrics[0]
     answers = [predictions.answers(seed, name, split) for seed in by_seed]
-    spread = statistics.paired_drop_interval(
-        headline,
-        answers[0].labels,
-        [each.fp32 for each in answers],
-        [each.variant for each in answers],
-        settings.bootstrap_samples,
-        settings.confidence,
-    )
     scores = [results[split].scores[headline] for results in by_seed.values()]
     drops = [results[split].drops[headline].points for results in by_seed.values()]
     return OverSeeds(
         mean=float(np.mean(scores)),
         min=min(scores),
         max=max(scores),
-        drop=Drop(float(np.mean(drops)), spread.low, spread.high),
+        drop=drop_of(name, headline, float(np.mean(drops)), answers, settings),
         drop_median_points=float(np.median(drops)),
         drop_worst_points=max(drops),
     )
@@ -110,6 +142,7 @@ def row_of(
         for split in task.scored
     }
     drop = spreads["validation"].drop
+    answers = [predictions.answers(each, name, "validation") for each in by_seed]
     decided = verdict(statistics.Interval(drop.low, drop.high), settings.max_drop_points)
     return Row(
         metrics=task.metrics,
@@ -120,6 +153,7 @@ def row_of(
         over_seeds=spreads,
         majority=scores[seed, name]["validation"][f"majority_{task.metrics[0]}"],
         verdict="reference" if name == REFERENCE else decided,
+        more_texts=more_texts(name, task.metrics[0], drop, answers, settings),
         cost=cost_of(task.name, name, timing),
     )
 

@@ -8,7 +8,7 @@ import pandas as pd
 from stages import variants
 from stages.dataset.task import Task
 from stages.measure.selection import Choice
-from stages.measure.statistics import mean_interval
+from stages.measure.statistics import MOST_TIMES, mean_interval
 from stages.measure.timing import groups
 from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
@@ -51,6 +51,7 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     parts.append(
         f"`export.variant: auto` ships {compared.choice.variant}: {compared.choice.reason}."
     )
+    parts += [f"{name}: {undecided(row)}." for name, row in rows.items() if row.more_texts != 0]
     parts += [f"{name}: SKIPPED, {reason}." for name, reason in compared.skipped.items()]
     for split, one in any_row.splits.items():
         seed = f", seed {any_row.seed}" if several else ""
@@ -77,8 +78,9 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     mean = "mean over seeds of the " if several else ""
     parts.append(
         f"Always giving the same answer: {headline} {any_row.majority:.4f} on "
-        f"validation. Intervals: {100 * settings.confidence:g} %, bootstrap over the texts; drops "
-        "are fp32 minus variant, paired on the same texts. Verdict: "
+        f"validation. Intervals: {100 * settings.confidence:g} %, resampled texts and one "
+        "that was not seen (docs/reading_a_report.md); drops are fp32 minus variant, paired on the "
+        "same texts. Verdict: "
         f"{mean}drop on validation against a budget of {settings.max_drop_points:g} points. On "
         "the front: no other variant is as good in score, p90 and size. "
         f"p50 and p90: {first}, texts cut to {cost.max_length} tokens, padded to "
@@ -91,6 +93,26 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     if cost.contended:
         parts.append("CONTENDED: other processes ran during the timing; do not quote latency.")
     return "\n\n".join(parts) + "\n"
+
+
+def undecided(row: Row) -> str:
+    """What would decide."""
+    n = row.splits["validation"].n
+    if row.more_texts is None:
+        return (
+            f"undecided on {n:,} texts, and {MOST_TIMES:,} times as many like these would not "
+            "decide: its drop is about as large as the budget"
+        )
+    return (
+        f"undecided on {n:,} texts; about {rounded(row.more_texts):,} more labelled texts would "
+        "decide, if the answers change there as often as here"
+    )
+
+
+def rounded(count: int) -> int:
+    """To two digits, up."""
+    unit = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // unit) * unit
 
 
 def drop_cell(drop: Drop) -> str:

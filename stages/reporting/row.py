@@ -12,10 +12,11 @@ from typing import Any, Self
 from stages.dataset.task import prefix_of
 from stages.measure.metrics import METRICS
 from stages.measure.selection import Contender
+from stages.measure.verdict import UNDECIDED
 from stages.plumbing.files import read_json
 
 Flat = dict[str, Any]
-MAJORITY = "majority_"
+MAJORITY, MORE_TEXTS = "majority_", "more_texts_to_decide"
 TESTS = ("mcnemar_p", "wilcoxon_p")
 
 
@@ -90,6 +91,7 @@ class Row:
     seed: the first one, whose model is timed and ships.
     splits: split -> that model's results; over_seeds: split -> those of all seeds.
     majority: what always giving the same answer scores on validation.
+    more_texts: about so many more would decide; 0 where these do, None where no number in sight.
     """
 
     metrics: tuple[str, ...]
@@ -101,6 +103,7 @@ class Row:
     majority: float
     verdict: str
     cost: Cost
+    more_texts: int | None = 0
     on_front: bool = False
 
     @property
@@ -129,6 +132,8 @@ class Row:
             values |= self.flat_seeds(several, prefix_of(split))
             if split == "validation":
                 values["verdict"] = self.verdict
+        if self.more_texts:
+            values[MORE_TEXTS] = self.more_texts
         return values | asdict(self.cost) | {"on_front": int(self.on_front)}
 
     def flat_split(self, one: OnSplit, prefix: str) -> Flat:
@@ -177,6 +182,7 @@ class Row:
             over_seeds={name: seeds_from(values, f"{p}{headline}") for name, p in splits.items()},
             majority=values[f"{MAJORITY}{headline}"],
             verdict=values["verdict"],
+            more_texts=values.get(MORE_TEXTS, None if values["verdict"] == UNDECIDED else 0),
             cost=Cost(**{field.name: values[field.name] for field in fields(Cost)}),
             on_front=bool(values["on_front"]),
         )

@@ -8,13 +8,13 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from stages import tasks, variants
 from stages.dataset.dataset import Dataset
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
+from stages.plumbing.yaml_file import read_yaml
 from stages.sources.own_file.csv_file import CsvFile
 from stages.variants import VariantParams
 
@@ -143,11 +143,9 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         UserError: missing or broken file, unknown key, wrong type, unknown task or variant.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path)
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the folder that holds dvc.yaml") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {error}") from None
     params = parse(Params, raw, "")
     for name in params.csv:
         check_own_name(name)

@@ -82,10 +82,10 @@ REFUSED: dict[str, tuple[str | bytes, dict[str, object], list[str]]] = {
         {"labels": {"1": "bad", "5": "good"}},
         ["own.csv row 7: unknown label '3'"],
     ),
-    "yes and no that YAML turned into truth values": (
+    "true and false, where the file has yes and no": (
         "review,stars\na,yes\nb,no\n",
         {"labels": {False: "bad", True: "good"}},
-        ["unknown label 'yes'", "put yes, no, on and off in quotes"],
+        ["unknown label 'yes'", "known: false, true"],
     ),
     "missing label": (START + "e,\nf, \n", {}, ["row 6: no 'stars' (one of 2 such rows)"]),
     "missing column": (START, {"text": "reviews"}, ["no column 'reviews'; did you mean 'review'?"]),

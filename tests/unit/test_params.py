@@ -10,6 +10,7 @@ import yaml
 from stages import variants
 from stages.commands.preset import apply_preset, merge
 from stages.plumbing.command import UserError
+from stages.plumbing.yaml_file import read_yaml
 from stages.settings.params import load_params
 
 ROOT = Path(__file__).parents[2]
@@ -129,9 +130,60 @@ def test_a_task_without_training_settings_is_told_what_to_add(tmp_path: Path) ->
 def test_broken_yaml_and_a_missing_file_are_user_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"run from the folder that holds dvc\.yaml"):
         load_params(tmp_path / "params.yaml")
-    (tmp_path / "params.yaml").write_text("tasks: [mrpc")
-    with pytest.raises(UserError, match="not valid YAML"):
+    for text in ("tasks: [mrpc", "a: {b: c", "\tb: 1", "a: \x00"):
+        (tmp_path / "params.yaml").write_text(text)
+        with pytest.raises(UserError, match="not valid YAML"):
+            load_params(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes("licence: größer".encode("latin-1"))
+    with pytest.raises(UserError, match="is not UTF-8"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ("csv:\n  own: {train: a.csv, text: t, label: l, metric: accuracy}\n", "csv"),
+        ("quantize:\n  fp32: {}\n  fp32: {}\n", "quantize"),
+        ("{tasks: [mrpc]}", None),
+    ],
+)
+def test_a_key_that_stands_there_twice_is_refused_with_its_line(
+    more: str, key: str | None, tmp_path: Path
+) -> None:
+    """YAML's readers take the second one, and say nothing."""
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text + more)
+    line = text.count("\n") + 1
+    wanted = f"line {line}: the key '{key}' stands there a second time" if key else "not valid YAML"
+    with pytest.raises(UserError, match=wanted):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_key_twice_within_a_section_is_refused(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text.replace("  fp32: {}\n", "  fp32: {}\n  fp32: {}\n"))
+    with pytest.raises(UserError, match="the key 'fp32' stands there a second time"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("preset", ["tasks: [mrpc]\ntasks: [rte]\n", "evaluate: {padding: longest"])
+def test_a_broken_preset_changes_nothing(
+    preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (ROOT / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(before)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/mine.yaml").write_text(preset)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"mine\.yaml line"):
+        apply_preset("mine")
+    assert Path("params.yaml").read_text() == before
+
+
+def test_words_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    """YAML 1.2, where yes and no are words, and 010 is a number in base ten."""
+    (tmp_path / "a.yaml").write_text("yes: no\nseed: 010\nrate: 1e-4\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"yes": "no", "seed": 10, "rate": 1e-4}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "presets").iterdir()))

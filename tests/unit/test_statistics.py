@@ -66,16 +66,106 @@ def test_paired_interval_agrees_with_scipys_bootstrap() -> None:
         method="percentile", rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     ours = statistics.paired_drop_interval(
-        "accuracy", labels, [first], [second], samples=10_000, confidence=0.95
+        "accuracy", labels, [first], [second], samples=10_000, confidence=0.95, unseen=False
     )
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
 
 
-def test_identical_answers_have_no_drop_and_p_one() -> None:
-    labels = np.array([0, 1] * 50)
-    predicted = np.array([0, 1, 1, 1] * 25)
-    spread = statistics.paired_drop_interval("f1", labels, [predicted], [predicted], 500, 0.95)
-    assert spread == Interval(0.0, 0.0)
+def changed(texts: int, harmed: int, helped: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels, and two models' answers, of which so many changed for the worse and the better."""
+    labels = np.array([0, 1] * (texts // 2))
+    first, second = labels.copy(), labels.copy()
+    second[:harmed] = 1 - labels[:harmed]
+    first[harmed : harmed + helped] = 1 - labels[harmed : harmed + helped]
+    return labels, first, second
+
+
+@pytest.mark.parametrize("texts", [50, 200, 408, 2000])
+@pytest.mark.parametrize("harmed", [0, 1, 4])
+def test_a_drop_of_accuracy_reaches_as_far_as_clopper_and_pearson_say(
+    texts: int, harmed: int
+) -> None:
+    labels, first, second = changed(texts, harmed)
+    found = statistics.paired_drop_interval("accuracy", labels, [first], [second], 20_000, 0.95)
+    expected = stats.binomtest(harmed, texts).proportion_ci(0.95, "exact").high
+    assert found.high == pytest.approx(100 * expected, rel=0.03)
+
+
+@pytest.mark.parametrize("right", [200, 199, 190])
+def test_an_accuracy_has_clopper_and_pearsons_interval(right: int) -> None:
+    labels, _, answers = changed(200, 200 - right)
+    found = statistics.metric_interval("accuracy", labels, answers, 20_000, 0.95)
+    expected = stats.binomtest(right, 200).proportion_ci(0.95, "exact")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.001)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_what_did_not_change_on_few_texts_may_change_on_others(metric: str) -> None:
+    labels, answers = np.array([0, 1] * 50), np.array([0, 1, 1, 1] * 25)
+    spread = statistics.paired_drop_interval(metric, labels, [answers], [answers], 500, 0.95)
+    assert spread.low < 0 < spread.high
+    more = [np.tile(each, 30) for each in (labels, answers)]
+    if metric not in REGRESSION_METRICS:
+        narrow = statistics.paired_drop_interval(metric, more[0], more[1:], more[1:], 500, 0.95)
+        assert narrow.high < spread.high / 15
+    only_seen = statistics.paired_drop_interval(
+        metric, labels, [answers], [answers], 500, 0.95, unseen=False
+    )
+    assert only_seen == Interval(0.0, 0.0)
+
+
+def test_the_text_that_may_come_is_of_the_class_that_counts() -> None:
+    """Of 100 texts two are of class 2, whose F1 has a weight of 2 %; of class 0 it is most."""
+    labels = np.repeat([0, 1, 2], [60, 38, 2])
+    spread = {
+        metric: statistics.paired_drop_interval(metric, labels, [labels], [labels], 10_000, 0.95)
+        for metric in ("accuracy", "weighted_f1", "matthews")
+    }
+    assert spread["accuracy"].high == pytest.approx(3.62, abs=0.25)  # Clopper and Pearson, 0 of 100
+    assert spread["weighted_f1"].high > 3
+    assert spread["matthews"].high > spread["accuracy"].high
+
+
+def test_many_classes_take_no_more_time_or_memory() -> None:
+    labels = np.arange(3000) % 500
+    found = statistics.paired_drop_interval("weighted_f1", labels, [labels], [labels], 100, 0.95)
+    assert 0 < found.high < 1
+
+
+def test_how_many_more_texts_would_decide() -> None:
+    few = changed(200, 1)
+    more = statistics.texts_to_decide("accuracy", few[0], [few[1]], [few[2]], 2000, 0.95, 1.0)
+    assert more is not None
+    factor = 1 + more / 200
+    reach = stats.beta.ppf(0.975, factor * 1 + 1, factor * 199)
+    assert 100 * reach == pytest.approx(1.0, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("harmed", "budget", "expected"),
+    [(0, 2.0, 0), (40, 1.0, 0), (2, 1.0, None)],
+    ids=["within", "over", "the drop is the budget"],
+)
+def test_no_more_texts_are_asked_for_where_they_would_change_nothing(
+    harmed: int, budget: float, expected: int | None
+) -> None:
+    labels, first, second = changed(200, harmed)
+    found = statistics.texts_to_decide("accuracy", labels, [first], [second], 2000, 0.95, budget)
+    assert found == expected
+
+
+def test_more_scores_of_a_regression_decide_too() -> None:
+    random = np.random.default_rng(7)
+    labels = random.integers(0, 26, 100) / 5
+    first = labels + random.normal(0, 0.8, 100)
+    second = first + random.normal(0, 0.05, 100)
+    more = statistics.texts_to_decide("pearson", labels, [first], [second], 500, 0.95, 1.0)
+    assert more is not None
+    assert 100 < more < 20_000
+
+
+def test_identical_answers_have_p_one() -> None:
+    labels, predicted = np.array([0, 1] * 50), np.array([0, 1, 1, 1] * 25)
     assert statistics.mcnemar(predicted == labels, predicted == labels) == 1.0
 
 
@@ -100,7 +190,7 @@ def test_the_interval_of_several_seeds_is_that_of_their_mean_drop() -> None:
         method="percentile", rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     found = statistics.paired_drop_interval(
-        "accuracy", labels, references, ours, samples=10_000, confidence=0.95
+        "accuracy", labels, references, ours, samples=10_000, confidence=0.95, unseen=False
     )
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.3)
 
@@ -117,7 +207,7 @@ def test_what_one_seed_loses_and_another_wins_cancels() -> None:
     labels = np.array([0, 1] * 100)
     good, bad = labels, flipped(labels, 0.2, 1)
     spread = statistics.paired_drop_interval(
-        "accuracy", labels, [good, bad], [bad, good], 500, 0.95
+        "accuracy", labels, [good, bad], [bad, good], 500, 0.95, unseen=False
     )
     assert (spread.low, spread.high) == pytest.approx((0, 0))
 

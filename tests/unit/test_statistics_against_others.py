@@ -187,7 +187,9 @@ def test_the_interval_of_a_drop_agrees_with_scipys_bootstrap(
         return 100 * (score(y, a, axis) - score(y, b, axis))
 
     labels, first, second = samples
-    ours = statistics.paired_drop_interval(metric, labels, [first], [second], RESAMPLES, confidence)
+    ours = statistics.paired_drop_interval(
+        metric, labels, [first], [second], RESAMPLES, confidence, unseen=False
+    )
     assert_agrees_with_scipy(ours, drop, samples, confidence)
 
 
@@ -199,7 +201,7 @@ def test_the_interval_of_a_metric_agrees_with_scipys_bootstrap(metric: str) -> N
     def points(y: np.ndarray, a: np.ndarray, axis: int = -1) -> np.ndarray:
         return 100 * score(y, a, axis)
 
-    ours = statistics.metric_interval(metric, labels, predicted, RESAMPLES, 0.95)
+    ours = statistics.metric_interval(metric, labels, predicted, RESAMPLES, 0.95, unseen=False)
     in_points = Interval(100 * ours.low, 100 * ours.high)
     assert_agrees_with_scipy(in_points, points, (labels, predicted), 0.95)
 
@@ -209,18 +211,19 @@ def test_the_interval_of_a_metric_agrees_with_scipys_bootstrap(metric: str) -> N
 def test_the_interval_of_accuracy_is_that_of_the_binomial_distribution(
     right: int, confidence: float
 ) -> None:
-    """Resampled rows that are right are Binomial(n, right / n): known without a bootstrap."""
+    """Shares of resampled rows that are right are Beta(right, n - right): known without draws."""
     predicted = np.repeat([1, 0], [right, ROWS - right])
     found = statistics.metric_interval("accuracy", np.ones(ROWS, int), predicted, 20_000,
-                                       confidence)  # fmt: skip
+                                       confidence, unseen=False)  # fmt: skip
     tail = (1 - confidence) / 2
-    expected = stats.binom.ppf([tail, 1 - tail], ROWS, right / ROWS)
+    expected = ROWS * stats.beta.ppf([tail, 1 - tail], right, ROWS - right)
     assert (ROWS * found.low, ROWS * found.high) == pytest.approx(tuple(expected), abs=1.01)
 
 
 def test_both_models_are_scored_on_the_same_resampled_rows() -> None:
     labels, first, _ = predictions(6, classes=2)
-    right, wrong = statistics.resampled_scores("accuracy", labels, [first, 1 - first], 500)
+    rows = statistics.seen("accuracy", labels, [first, 1 - first])
+    right, wrong = next(rows.drawn(500, np.random.default_rng(0)))
     np.testing.assert_allclose(right + wrong, 1.0)
     expected = (first == labels).mean()
     # 500 draws, 5 standard errors.
@@ -234,7 +237,7 @@ def test_many_classes_are_resampled_in_blocks_that_fit_into_memory(
     random, classes, blocks = np.random.default_rng(14), 100, []
     labels = random.integers(classes, size=1000)
     answers = np.where(random.random(1000) < 0.3, random.integers(classes, size=1000), labels)
-    whole = statistics.metric_interval("accuracy", labels, answers, 60, 0.95)
+    whole = statistics.metric_interval("accuracy", labels, answers, 60, 0.95, unseen=False)
     assert whole.low < (labels == answers).mean() < whole.high
 
     accuracy = METRICS["accuracy"]
@@ -245,8 +248,9 @@ def test_many_classes_are_resampled_in_blocks_that_fit_into_memory(
 
     monkeypatch.setitem(METRICS, "accuracy", Metric(accuracy.score, noted))
     monkeypatch.setattr(statistics, "BLOCK", 16 * classes**2)
-    assert statistics.metric_interval("accuracy", labels, answers, 60, 0.95) == whole
-    assert blocks == [size * classes**2 for size in (16, 16, 16, 12)]
+    again = statistics.metric_interval("accuracy", labels, answers, 60, 0.95, unseen=False)
+    assert again == whole
+    assert blocks == [size * classes**2 for size in (16, 16, 16, 12)] * 2  # of either end
 
 
 # ---- regression
@@ -273,7 +277,8 @@ def test_the_interval_of_a_drop_in_correlation_agrees_with_scipys_bootstrap(metr
         method="percentile", rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     labels, first, second = samples
-    ours = statistics.paired_drop_interval(metric, labels, [first], [second], 10_000, 0.95)
+    ours = statistics.paired_drop_interval(metric, labels, [first], [second], 10_000, 0.95,
+                                           unseen=False)  # fmt: skip
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.25)
 
 
@@ -385,7 +390,9 @@ def test_the_interval_of_the_mean_drop_of_three_seeds_agrees_with_scipys_bootstr
         (labels, *before, *after), mean_drop, paired=True, vectorized=True, n_resamples=5000,
         method="percentile", rng=np.random.default_rng(13),
     ).confidence_interval  # fmt: skip
-    ours = statistics.paired_drop_interval("accuracy", labels, before, after, 5000, 0.95)
+    ours = statistics.paired_drop_interval(
+        "accuracy", labels, before, after, 5000, 0.95, unseen=False
+    )
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.15)
 
 

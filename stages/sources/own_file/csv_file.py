@@ -76,8 +76,7 @@ class CsvFile(Section):
         for value, name in labels.items():
             if isinstance(name, bool) or name in ("", None):
                 raise ValueError(
-                    f"the class of {value!r} is {name!r}; put its name in quotes (YAML reads yes, "
-                    "no, on and off as true and false)"
+                    f"the class of {value!r} is {name!r}; give it a name, true and false in quotes"
                 )
         plainly = {plain(str(value)): str(name) for value, name in labels.items()}
         if len(plainly) < len(labels):

@@ -10,9 +10,7 @@ from stages.plumbing.command import nearest
 HIDDEN = "-1"
 MOST_CLASSES = 200  # more different values than this are scores, ids or texts
 # What may be behind an unknown label.
-HINTS = dict.fromkeys(
-    ("yes", "no", "on", "off", "y", "n"), "; put yes, no, on and off in quotes in params.yaml"
-) | {
+HINTS = {
     HIDDEN: "; -1 is written where labels are hidden, as in GLUE's test files: such a split cannot "
     "be scored, leave its file out of params.yaml"
 }

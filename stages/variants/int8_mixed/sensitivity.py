@@ -66,7 +66,10 @@ def search(
     tried: list[Candidate] = []
     while (kept := next_to_try(ranking(distances), tried, max_drop_points)) is not None:
         after = answers(partly.logits(kept))
-        spread = paired_drop_interval(metric, labels, [before], [after], RESAMPLES, CONFIDENCE)
+        # A search, not a verdict: that is what evaluate's texts are for.
+        spread = paired_drop_interval(
+            metric, labels, [before], [after], RESAMPLES, CONFIDENCE, unseen=False
+        )
         tried.append(Candidate(kept, drop(after), spread.high))
         print(f"{len(kept)} groups in fp32: a drop of at most {spread.high:.2f} points")
     columns = {"group": list(distances), "rms_logit_difference": list(distances.values())}

@@ -1,0 +1,38 @@
+"""YAML as DVC reads it: version 1.2, where yes and no are words, and no key stands twice."""
+
+from pathlib import Path
+from typing import Any
+
+from stages.plumbing.command import UserError
+
+
+def read_yaml(path: Path) -> Any:
+    """What stands in it.
+
+    Raises:
+        UserError: it is no valid YAML, or a key stands there twice; names the line.
+        FileNotFoundError: there is no such file.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.constructor import DuplicateKeyError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 ({error}); save it as that") from None
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        key = text.splitlines()[line - 1].strip().split(":")[0]
+        raise UserError(
+            f"{path} line {line}: the key '{key}' stands there a second time; keep one of the two, "
+            "or put the lines below it under the first"
+        ) from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path} line {line} is not valid YAML: {error.problem}") from None
+    except (YAMLError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path} is not valid YAML: {reason}") from None
