@@ -13,12 +13,14 @@ from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
 from stages.settings.params import load_params
 from stages.training.fit import fit, longest_input
+from stages.training.label_order import renumbered
 from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
 from stages.training.used_pieces import keep_used
 
+LONGEST = 512  # tokens, of a checkpoint of which nobody said how many; it may take thousands
 PROBED = 16  # training rows that tokenizer and model are tried on together
 
 
@@ -26,6 +28,8 @@ def finetune(task: str, seed: str) -> None:
     """Write models/<task>/seed_<seed>/finetuned/, its metrics and the training curve."""
     definition = read_task(task)
     settings = load_params().training(task)
+    if settings.checkpoint:
+        settings = settings.model_copy(update={"epochs": 0.0})
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
     pretrained = resolve(settings.checkpoint or settings.model)
     texts = rows["train"][list(definition.text_columns)].to_numpy().ravel()
@@ -37,10 +41,11 @@ def finetune(task: str, seed: str) -> None:
         tokenizer = keep_used(pretrained.name, model, tokenizer, texts)
         described += f", {len(tokenizer):,} of its {whole:,} pieces"
     longest = longest_input(model, tokenizer)
-    if settings.max_length > longest:
+    max_length = settings.max_length or min(longest, LONGEST)
+    if max_length > longest:
         raise UserError(
-            f"finetune.{task}.max_length is {settings.max_length}, but {settings.model} takes at "
-            f"most {longest} tokens; lower it"
+            f"finetune.{task}.max_length is {max_length}, but {pretrained.name} takes at most "
+            f"{longest} tokens; lower it"
         )
     inputs = fit(pretrained.name, model, tokenizer, definition, rows["train"].head(PROBED))
     recipe = Recipe(
@@ -48,15 +53,15 @@ def finetune(task: str, seed: str) -> None:
         model=described,
         weights=pretrained.weights,
         seed=int(seed),
-        max_length=settings.max_length,
+        max_length=max_length,
         inputs=inputs,
+        trained=settings.epochs > 0,
+        classes_were=renumbered(settings.checkpoint, definition) if settings.checkpoint else (),
     )
     encoded = {
         name: with_labels(encode(tokenizer, definition, frame, recipe), frame)
         for name, frame in rows.items()
     }
-    if settings.checkpoint:
-        settings = settings.model_copy(update={"epochs": 0.0})
     unfinished = UNFINISHED / f"{task}-{seed}"
     with token_dropout(model, tokenizer, settings.token_dropout):
         trained = train(
@@ -79,7 +84,7 @@ def finetune(task: str, seed: str) -> None:
     write_curves(paths.training(task, seed), trained, definition.metrics[0])
     write_json(
         paths.metric(task, "finetune", f"seed_{seed}"),
-        {"model": recipe.model, "weights": recipe.weights, "trained": int(settings.epochs > 0)}
+        {"model": recipe.model, "weights": recipe.weights, "trained": int(recipe.trained)}
         | {"device": trained.device}
         | {"parameters": sum(p.numel() for p in model.parameters())}
         | {"validation": trained.validation},

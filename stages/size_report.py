@@ -79,6 +79,7 @@ def measure(artifact: Path, manifest: Manifest) -> dict:
         "weights": manifest.recipe.weights,
         "seed": manifest.recipe.seed,
         "max_length": manifest.recipe.max_length,
+        "classes_were": ", ".join(manifest.recipe.classes_were),
         "artifact_sha256": checksum,
     }
 

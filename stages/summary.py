@@ -82,7 +82,7 @@ def cells(row: dict) -> dict[str, str]:
         "verdict": row["verdict"] if trained else "-",
         f"{REFERENCE} ms (each run)": f"{row['before_ms']:.1f} ({row['before_runs_ms']})",
         "ms (each run)": f"{row['after_ms']:.1f} ({row['after_runs_ms']})",
-        "speed-up": f"{row['speedup']:.2f}x",
+        "speed-up mean": f"{row['speedup']:.2f}x",
         f"{REFERENCE} MB": f"{row['before_mb']:.1f}",
         "MB": f"{row['after_mb']:.1f}",
     }

@@ -113,7 +113,7 @@ def quick(metrics: Path) -> str:
             "drop in points": drop_cell(row.over_seeds["validation"].drop),
             "verdict": row.verdict,
             "p90 ms": f"{row.cost.p90_ms:.1f}",
-            "speed-up": f"{row.cost.speedup_p90:.1f}x",
+            "speed-up p90": f"{row.cost.speedup_p90:.1f}x",
             "MB": f"{row.cost.size_mb:.1f}",
         }
         for name, row in rows.items()

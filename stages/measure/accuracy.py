@@ -40,11 +40,16 @@ def relative_distance(logits: np.ndarray, reference: np.ndarray) -> float:
 def constant_baseline(names: tuple[str, ...], labels: Labels, outputs: int) -> dict[str, float]:
     """The metrics of always giving the same answer, as `majority_<metric>`.
 
-    The answer is the most frequent class; a regression's correlation with any constant is 0.
+    The answer is the most frequent class, or of two classes whichever scores higher, since F1
+    counts the second one alone; a regression's correlation with any constant is 0.
     """
-    constant = 0 if outputs == 1 else np.bincount(labels, minlength=outputs).argmax()
+    constants = [0] if outputs == 1 else [int(np.bincount(labels, minlength=outputs).argmax())]
+    if outputs == 2:
+        constants = [0, 1]
     return {
-        f"majority_{name}": METRICS[name].score(labels, np.full_like(labels, constant))
+        f"majority_{name}": max(
+            METRICS[name].score(labels, np.full_like(labels, constant)) for constant in constants
+        )
         for name in names
     }
 

@@ -37,6 +37,8 @@ class Recipe(BaseModel):
         seed: of the training.
         max_length: tokens that a row was cut to in training.
         inputs: names of the arrays that the model reads.
+        trained: here; a checkpoint was trained elsewhere.
+        classes_were: a checkpoint's classes in its own order, where the task's is another.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -47,6 +49,8 @@ class Recipe(BaseModel):
     seed: int
     max_length: int
     inputs: list[str]
+    trained: bool = True
+    classes_were: tuple[str, ...] = ()
 
     def scored(self, rows: "pd.DataFrame") -> "pd.DataFrame":
         """The rows of a split that are worth scoring: all, or a few where scores mean nothing."""

@@ -177,6 +177,7 @@ def cost_of(task: str, name: str, timing: Latency) -> Cost:
         quantized_ops=size["quantized_ops"],
         weights=size["weights"],
         max_length=size["max_length"],
+        classes_were=size["classes_were"],
         instruction_set=ours["instruction_set"],
         contended=ours["contended"],
     )

@@ -47,11 +47,15 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     any_row, environment = next(iter(rows.values())), read_json(paths.ENVIRONMENT)
     several, cost = any_row.seeds > 1, any_row.cost
     parts = [f"### {task.name}"]
+    if cost.classes_were:
+        parts.append(renumbered(task, cost.classes_were))
     parts.append(pipe_table([summary_cells(name, row) for name, row in rows.items()]))
     parts.append(
         f"`export.variant: auto` ships {compared.choice.variant}: {compared.choice.reason}."
     )
     parts += [f"{name}: {undecided(row)}." for name, row in rows.items() if row.more_texts != 0]
+    for name in rows:
+        parts += unrecognized(name, compared.classes[compared.classes["variant"] == name])
     parts += [f"{name}: SKIPPED, {reason}." for name, reason in compared.skipped.items()]
     for split, one in any_row.splits.items():
         seed = f", seed {any_row.seed}" if several else ""
@@ -95,6 +99,25 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     return "\n\n".join(parts) + "\n"
 
 
+def renumbered(task: Task, were: str) -> str:
+    """What nobody may overlook who runs the export in place of the model that it is of."""
+    before = ", ".join(f"{i} = {name}" for i, name in enumerate(were.split(", ")))
+    now = ", ".join(f"{i} = {name}" for i, name in enumerate(task.labels))
+    return (
+        f"**The classes have other numbers than in the model that this is of**: there {before}; "
+        f"here {now}."
+    )
+
+
+def unrecognized(name: str, classes: pd.DataFrame) -> list[str]:
+    """Classes of which not one text was found, in a sentence each."""
+    lost = classes[(classes["f1"] == 0) & (classes["support"] > 0)]
+    return [
+        f"**{name} recognizes no text of class '{one['class']}'** ({one['support']} of validation)."
+        for one in lost.to_dict("records")
+    ]
+
+
 def undecided(row: Row) -> str:
     """What would decide."""
     n = row.splits["validation"].n
@@ -129,7 +152,7 @@ def summary_cells(name: str, row: Row) -> Cells:
     return cells | {
         "verdict": row.verdict,
         "p90 ms": f"{row.cost.p90_ms:.2f}",
-        "speed-up": f"{row.cost.speedup_p90:.2f}x",
+        "speed-up p90": f"{row.cost.speedup_p90:.2f}x",
         "MB": f"{row.cost.size_mb:.1f}",
         "on the front": "yes" if row.on_front else "",
     }

@@ -8,9 +8,12 @@ from stages.dataset.task import Task
 from stages.model.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
+from stages.reporting.comparison_page import renumbered
 from stages.reporting.row import Row
 from stages.running.exported_process import LOADER, RUNTIME
 from stages.settings.params import load_params
+
+EXAMPLES = ("A text of yours.", "And its second part.")
 
 
 def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: Path) -> str:
@@ -22,6 +25,9 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
     row = Row.read(paths.metric(task.name, "compare", manifest.variant))
     classes = [f"{i} = {text}" for i, text in enumerate(task.labels)]
     meaning = ", ".join(classes) or "one logit, the score itself"
+    origin = f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights)"
+    if not recipe.trained:
+        origin = f"The model `{recipe.model}` ({recipe.weights} weights), not trained further"
     lines = [
         "---",
         f"base_model: {recipe.model}",
@@ -32,11 +38,13 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
         "",
         task.description,
         "",
-        f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights), stored and run as "
+        f"{origin}, stored and run as "
         f"`{manifest.variant}` with {row.cost.quantized_ops} quantized operators. "
         f"Answers: {meaning}.",
         "",
     ]
+    if recipe.classes_were:
+        lines += [renumbered(task, ", ".join(recipe.classes_were)), ""]
     if recipe.weights in WARNINGS:
         lines += [f"**{WARNINGS[recipe.weights]}**", ""]
     lines += [
@@ -79,7 +87,9 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
         f"{next(iter(metrics['files'].values()))['variant_self_agreement_pct']:.2f} % of the rows "
         "whether a row is in a padded batch or alone."
     )
-    texts = ", ".join(f'"{column}"' for column in task.text_columns)
+    texts = ", ".join(f'"{text}"' for text in EXAMPLES[: len(task.text_columns)])
+    train_rows = f"{data['splits']['train']['rows']:,}"
+    rows = f"{train_rows} training rows" if recipe.trained else f"{train_rows} rows for calibration"
     lines += [
         "- `manifest.json`: sha256 of every file, labels, inputs, library versions",
         "",
@@ -97,7 +107,7 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
         *how_to_build(folder),
         "## Data and licence",
         "",
-        f"{task.name}: {data['splits']['train']['rows']} training rows, from a {data['source']}. "
+        f"{task.name}: {rows}, from a {data['source']}. "
         f"Licence of the data: {data['licence']}. The licence of the base model applies to the "
         "weights.",
         "",

@@ -64,7 +64,11 @@ class OverSeeds:
 
 @dataclass(frozen=True)
 class Cost:
-    """Latency at the first batch size and thread count of params.yaml, and size."""
+    """Latency at the first batch size and thread count of params.yaml, and size.
+
+    Attributes:
+        classes_were: see `Recipe`; in one string.
+    """
 
     mean_ms: float
     speedup_mean: float
@@ -81,6 +85,7 @@ class Cost:
     max_length: int
     instruction_set: str
     contended: int
+    classes_were: str = ""
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,8 @@ class Row:
                 values["verdict"] = self.verdict
         if self.more_texts:
             values[MORE_TEXTS] = self.more_texts
-        return values | asdict(self.cost) | {"on_front": int(self.on_front)}
+        cost = {key: value for key, value in asdict(self.cost).items() if value != ""}
+        return values | cost | {"on_front": int(self.on_front)}
 
     def flat_split(self, one: OnSplit, prefix: str) -> Flat:
         headline = f"{prefix}{self.headline}"
@@ -183,7 +189,9 @@ class Row:
             majority=values[f"{MAJORITY}{headline}"],
             verdict=values["verdict"],
             more_texts=values.get(MORE_TEXTS, None if values["verdict"] == UNDECIDED else 0),
-            cost=Cost(**{field.name: values[field.name] for field in fields(Cost)}),
+            cost=Cost(
+                **{each.name: values[each.name] for each in fields(Cost) if each.name in values}
+            ),
             on_front=bool(values["on_front"]),
         )
 

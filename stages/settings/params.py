@@ -8,14 +8,24 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from stages import tasks, variants
 from stages.dataset.dataset import Dataset
+from stages.dataset.task import base_of
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.section import Section
 from stages.plumbing.yaml_file import read_yaml
 from stages.sources.own_file.csv_file import CsvFile
+from stages.training.label_order import classes_of
 from stages.variants import VariantParams
 
 PARAMS_FILE = Path("params.yaml")
@@ -30,11 +40,15 @@ class DownloadGlue(Section):
 
 
 class TrainingSettings(Section):
-    """How one task is fine-tuned: `finetune.<task>`."""
+    """How one task is fine-tuned: `finetune.<task>`; a checkpoint needs no more than its name.
+
+    Attributes:
+        max_length: in tokens; None, of a checkpoint: as many as it takes, 512 at most.
+    """
 
     model: str
     checkpoint: str
-    max_length: int = Field(ge=4)
+    max_length: Annotated[int, Field(ge=4)] | None
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
     epochs: float = Field(ge=0)
@@ -44,6 +58,31 @@ class TrainingSettings(Section):
     # used: of the model's pieces those alone that the training texts need.
     vocabulary: Literal["all", "used"] = "all"
     token_dropout: float = Field(default=0, ge=0, lt=1)  # share of the tokens hidden in training
+
+    @model_validator(mode="before")
+    @classmethod
+    def nothing_to_train(cls, given: Any) -> Any:
+        """What a checkpoint does not need."""
+        return NOT_TRAINED | given if isinstance(given, dict) and given.get("checkpoint") else given
+
+    @field_validator("max_length")
+    @classmethod
+    def said(cls, length: int | None, info: ValidationInfo) -> int | None:
+        if length is None and not info.data.get("checkpoint"):
+            raise ValueError("how many tokens of a text are read must be said; 128 is usual")
+        return length
+
+
+NOT_TRAINED = {
+    "model": "",
+    "max_length": None,
+    "batch_size": 32,
+    "learning_rate": 1e-5,
+    "epochs": 0,
+    "max_steps": -1,
+    "warmup_ratio": 0,
+    "weight_decay": 0,
+}
 
 
 class Finetune(Section):
@@ -106,7 +145,11 @@ class Params(Section):
         Raises:
             UserError: there is no such task.
         """
-        return tasks.dataset(task, self.csv)
+        checkpoint, base = self.training(task).checkpoint, base_of(task)
+        if not checkpoint or base not in self.csv:
+            return tasks.dataset(task, self.csv)
+        own = self.csv | {base: self.csv[base].as_it_is_scored()}
+        return tasks.dataset(task, own, lambda: classes_of(checkpoint))
 
     def training(self, task: str) -> TrainingSettings:
         """The training settings of one task.
@@ -151,7 +194,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         check_own_name(name)
     for task in params.tasks:
         tasks.module_of(task, params.csv)
-        params.training(task)
+        check_training(task, params)
     for name in params.quantize:
         params.variant(name)
     if variants.REFERENCE not in params.quantize:
@@ -165,6 +208,24 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
             f"'quantize'; {nearest(params.export.variant, [AUTO, *params.quantize])}"
         )
     return params
+
+
+def check_training(task: str, params: Params) -> None:
+    """Raises UserError for settings that do not go together."""
+    checkpoint, base = params.training(task).checkpoint, base_of(task)
+    if checkpoint and len(params.finetune.seeds) > 1:
+        raise UserError(
+            f"{PARAMS_FILE}: finetune.seeds has {len(params.finetune.seeds)} seeds, but "
+            f"finetune.{task}.checkpoint is one model, which nobody trains; leave one seed"
+        )
+    own = params.csv.get(base)
+    if own and not own.train and not checkpoint:
+        raise UserError(
+            f"{PARAMS_FILE}: csv.{base}.train is missing; name the file to train on, or an already "
+            f"fine-tuned model in finetune.{task}.checkpoint"
+        )
+    if own and not own.train and not own.validation:
+        raise UserError(f"{PARAMS_FILE}: csv.{base} names no file; name one in 'validation'")
 
 
 def check_own_name(name: str) -> None:

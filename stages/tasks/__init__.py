@@ -10,7 +10,7 @@ A file of your own needs no code: see `csv` in params.yaml.
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from stages.dataset.dataset import Dataset
@@ -25,7 +25,7 @@ def names() -> list[str]:
 class OwnFile(Protocol):
     """An entry of `csv` in params.yaml."""
 
-    def dataset(self, name: str) -> Dataset: ...
+    def dataset(self, name: str, model: Callable[[], tuple[str, ...]] = ...) -> Dataset: ...
 
 
 def module_of(name: str, own: Mapping[str, OwnFile]) -> str:
@@ -43,14 +43,20 @@ def module_of(name: str, own: Mapping[str, OwnFile]) -> str:
     return f"{__name__}.{base}" if base in names() else type(own[base]).__module__
 
 
-def dataset(name: str, own: Mapping[str, OwnFile]) -> Dataset:
+def dataset(
+    name: str, own: Mapping[str, OwnFile], model: Callable[[], tuple[str, ...]] = tuple
+) -> Dataset:
     """Where the rows of the task called `name` come from.
+
+    Args:
+        model: what a fine-tuned model calls its classes; their order is kept in a file of the
+            user's that does not say one.
 
     Raises:
         UserError: there is no such task.
     """
     module, base = module_of(name, own), base_of(name)
     if base in own:
-        return own[base].dataset(name)
+        return own[base].dataset(name, model)
     defined: Dataset = importlib.import_module(module).DATASET
     return defined

@@ -1,15 +1,34 @@
-"""Checkpoints that others fine-tuned: their classes in the task's order."""
+"""Checkpoints that others fine-tuned: their classes, and these in the task's order."""
 
-import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
+from stages.plumbing.files import read_json
+from stages.sources.own_file.labels import GENERIC, spelling
+from stages.training.model_names import resolve
 
 if TYPE_CHECKING:
     from torch import nn
 
-GENERIC = re.compile(r"(label )?\d+")  # LABEL_0 is what transformers writes where nobody says
+
+def classes_of(checkpoint: str) -> tuple[str, ...]:
+    """What a checkpoint calls its outputs, in its order; nothing of its weights is fetched.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    config = read_json(Path(resolve(checkpoint, with_weights=False).location) / "config.json")
+    names: dict[str, str] = config.get("id2label") or {"0": "LABEL_0", "1": "LABEL_1"}
+    return tuple(str(names[number]) for number in sorted(names, key=int))
+
+
+def renumbered(checkpoint: str, task: Task) -> tuple[str, ...]:
+    """The checkpoint's classes, if `order_of` puts them into another order, or nothing."""
+    names = classes_of(checkpoint)
+    wanted, known = [spelling(name) for name in task.labels], [spelling(name) for name in names]
+    return names if known != wanted and sorted(known) == sorted(wanted) else ()
 
 
 def order_of(checkpoint: str, theirs: list[str], task: Task) -> list[int]:
@@ -32,7 +51,7 @@ def order_of(checkpoint: str, theirs: list[str], task: Task) -> list[int]:
             f"{task.name} needs {task.outputs} ({ours or 'a score'}); name one that was fine-tuned "
             "on this task"
         )
-    names, wanted = [plain(name) for name in theirs], [plain(name) for name in task.labels]
+    names, wanted = [spelling(name) for name in theirs], [spelling(name) for name in task.labels]
     if task.regression or names == wanted:
         return as_they_are
     if all(GENERIC.fullmatch(name) for name in names):
@@ -52,10 +71,6 @@ def order_of(checkpoint: str, theirs: list[str], task: Task) -> list[int]:
         f"turned into the task's order {ours}"
     )
     return [names.index(name) for name in wanted]
-
-
-def plain(name: str) -> str:
-    return re.sub(r"[-_\s]+", " ", name).strip().casefold()
 
 
 def reorder_head(module: "nn.Module", order: list[int]) -> None:

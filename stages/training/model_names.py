@@ -80,14 +80,16 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
         return Pretrained(name, "", tokenizer, name.split(":")[0], ARCHITECTURES[name])
     if name.startswith("random:"):
         architecture = resolve(name.removeprefix("random:"), with_weights=False)
-        return replace(architecture, name=name, weights="random")
+        described = f"random:{architecture.described}" if architecture.described else ""
+        return replace(architecture, name=name, weights="random", described=described)
     if model := packaged().get(name):
         unpacked = str(model.folder())
         return Pretrained(name, unpacked, unpacked, described=model.described)
     folder = of_user(name)
     if name.strip() and folder.is_dir():
         check_folder(folder, with_weights)
-        return Pretrained(name, str(folder), str(folder))
+        # Where it lies is this machine's own business.
+        return Pretrained(name, str(folder), str(folder), described=folder.resolve().name)
     if name.startswith((".", "/", "~", "$")):
         raise UserError(
             f"the model folder '{name}' does not exist (~ and $VARIABLES are expanded); give a "

@@ -47,9 +47,15 @@ def outside_files(task: str, params: Params, known: dict[str, Any]) -> dict[str,
 
 
 def own_settings(task: str, params: Params) -> dict:
-    """The entry of `csv`, which no other task shall notice a change of."""
+    """The entry of `csv`, which no other task shall notice a change of.
+
+    With the checkpoint, whose classes' order a file takes on, and which needs no training rows.
+    """
     own = params.csv.get(base_of(task))
-    return {} if own is None else own.model_dump(mode="json")
+    if own is None:
+        return {}
+    checkpoint = params.training(task).checkpoint
+    return own.model_dump(mode="json") | ({"checkpoint": checkpoint} if checkpoint else {})
 
 
 def local_model(task: str, params: Params, known: dict) -> list[Path]:

@@ -3,6 +3,7 @@
 Files are read twice or more rather than kept in memory, see rows.py.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -16,10 +17,12 @@ from stages.plumbing.command import UserError, nearest
 from stages.plumbing.files import sha256
 from stages.plumbing.section import Section
 from stages.sources.own_file.delimited import Dialect
-from stages.sources.own_file.holdout import tenth
+from stages.sources.own_file.holdout import held_out
 from stages.sources.own_file.labels import Classes, Scores, plain
 from stages.sources.own_file.rows import OwnRows, Part, Scan
 from stages.sources.own_file.table import Table
+
+TENTH = 10
 
 
 class CsvFile(Section):
@@ -27,15 +30,17 @@ class CsvFile(Section):
 
     Attributes:
         train, validation, test: paths; ~ and $VARIABLES are expanded. No validation: a tenth of
-            train. No test: none.
+            train. No test: none. A model that is not trained here needs no train.
         text, text_pair, label, id: columns; text_pair and id may be "". No id: the row's number.
         metric: decides; pearson or spearman make the task a regression.
         labels: value in the file -> class, in the order of the classes; f1 is that of the second
             one. Several values may mean one class. Empty: the values in train, sorted.
         encoding, delimiter, quote: of CSV and TSV, see `Dialect`.
+        calibration_pct: of the texts, which are not scored then, where there is no train: variants
+            learn the ranges of numbers from them.
     """
 
-    train: str = Field(min_length=1)
+    train: str = ""
     text: str = Field(min_length=1)
     label: str = Field(min_length=1)
     metric: str
@@ -48,6 +53,7 @@ class CsvFile(Section):
     delimiter: str = Field(default="", pattern=r'^[^"\r\n]?$')
     quote: str = Field(default='"', max_length=1)
     licence: str = "not stated"
+    calibration_pct: float = Field(default=5.0, gt=0, le=50)
 
     @field_validator("metric")
     @classmethod
@@ -92,8 +98,18 @@ class CsvFile(Section):
             raise ValueError("two classes are needed at least; {} takes the values found in train")
         return labels
 
-    def dataset(self, name: str) -> Dataset:
-        """The task under the name `name`."""
+    def as_it_is_scored(self) -> "CsvFile":
+        """For a model that is not trained here: all of the file is scored."""
+        if self.validation:
+            return self
+        return self.model_copy(update={"train": "", "validation": self.train})
+
+    def dataset(self, name: str, model: Callable[[], tuple[str, ...]] = tuple) -> Dataset:
+        """The task under the name `name`.
+
+        Args:
+            model: what a fine-tuned model calls its classes.
+        """
         more = REGRESSION_METRICS if self.metric in REGRESSION_METRICS else ("accuracy",)
         task = Task(
             name=name,
@@ -106,13 +122,13 @@ class CsvFile(Section):
         tables = [rows.table for rows in self.files(name).values()]
         return Dataset(
             task,
-            fetch=partial(self.fetch, task),
+            fetch=partial(self.fetch, task, model),
             reachable=lambda options: tables[0].path.is_file(),
             files=lambda options: [table.path for table in tables],
         )
 
     def files(self, name: str) -> dict[str, OwnRows]:
-        """Role -> rows, train first."""
+        """Role -> rows; the first one's labels are the classes."""
         section = f"csv.{base_of(name)}"
         dialect = Dialect(self.encoding, self.delimiter, self.quote, section)
         named = {"train": self.train, "validation": self.validation, "test": self.test}
@@ -123,7 +139,9 @@ class CsvFile(Section):
             if path
         }
 
-    def fetch(self, task: Task, options: FetchOptions) -> Fetched:
+    def fetch(
+        self, task: Task, model: Callable[[], tuple[str, ...]], options: FetchOptions
+    ) -> Fetched:
         """Check every row of every file; the splits are read from them once more when written.
 
         Raises:
@@ -133,13 +151,18 @@ class CsvFile(Section):
         for rows in files.values():
             rows.table.check()
         numbers = Scores() if task.regression else Classes(self.labels)
-        scans = {"train": files["train"].scan(numbers)}
+        first, *others = files
+        scans = {first: files[first].scan(numbers)}
         if isinstance(numbers, Classes):
-            order = numbers.settle()
-            scans["train"] = replace(scans["train"], labels=order[scans["train"].labels])
-            self.check_classes(files["train"], numbers.names, scans["train"])
-        scans |= {role: rows.scan(numbers) for role, rows in files.items() if role != "train"}
-        print_shared_texts(task, scans)
+            try:
+                order = numbers.settle(model())
+            except ValueError as error:
+                raise UserError(f"{files[first].section}: {error}") from None
+            scans[first] = replace(scans[first], labels=order[scans[first].labels])
+            self.check_classes(files[first], numbers.names, scans[first])
+        scans |= {role: files[role].scan(numbers) for role in others}
+        if self.train:
+            print_shared_texts(task, scans)
         return Fetched(
             self.splits(files, scans, task.regression),
             source="file",
@@ -153,7 +176,7 @@ class CsvFile(Section):
             },
         )
 
-    def check_classes(self, rows: OwnRows, classes: tuple[str, ...], train: Scan) -> None:
+    def check_classes(self, rows: OwnRows, classes: tuple[str, ...], first: Scan) -> None:
         """Raises UserError if the metric does not fit; says which classes have no row."""
         if self.metric == "f1" and len(classes) > 2:
             raise UserError(
@@ -161,8 +184,9 @@ class CsvFile(Section):
                 f"'{self.label}' has {len(classes)} ({', '.join(classes)}); take weighted_f1"
             )
         for number, name in enumerate(classes):
-            if not (train.labels == number).any():
-                print(f"{rows.section}: no row of train is '{name}', so it cannot be learned")
+            if not (first.labels == number).any():
+                lacks = "cannot be learned" if self.train else "is not scored"
+                print(f"{rows.section}: no row of {rows.table.role} is '{name}', so it {lacks}")
 
     def splits(
         self, files: dict[str, OwnRows], scans: dict[str, Scan], regression: bool
@@ -172,19 +196,28 @@ class CsvFile(Section):
             role: Part(files[role], scan.labels, np.ones(len(scan.labels), dtype=bool))
             for role, scan in scans.items()
         }
-        if "validation" not in parts:
-            rows, train = files["train"], scans["train"]
-            held_out = tenth(
-                train.texts, np.zeros_like(train.labels) if regression else train.labels
-            )
-            if not held_out.any():
+        for role, source, one_in, remedy in (
+            ("validation", "train", TENTH, "name a file in {}.validation"),
+            ("train", "validation", round(100 / self.calibration_pct), "name a file in {}.train"),
+        ):
+            if role in parts:
+                continue
+            rows, scan = files[source], scans[source]
+            strata = np.zeros_like(scan.labels) if regression else scan.labels
+            chosen = held_out(scan.texts, strata, one_in)
+            if not chosen.any():
                 raise UserError(
                     f"{rows.table.name} has too few different texts per value of '{self.label}' to "
-                    f"hold a tenth out; add rows, name a file in {rows.section}.validation, or set "
+                    f"hold one in {one_in} out; add rows, {remedy.format(rows.section)}, or set "
                     "'metric: pearson' if these are scores"
                 )
-            parts["train"] = Part(rows, train.labels, ~held_out)
-            parts["validation"] = Part(rows, train.labels, held_out)
+            parts[source] = Part(rows, scan.labels, ~chosen)
+            parts[role] = Part(rows, scan.labels, chosen)
+            if role == "train":
+                print(
+                    f"{rows.section}: {chosen.sum():,} of {len(chosen):,} texts are for "
+                    "calibration, and not scored"
+                )
         return {role: parts[role] for role in ("train", "validation", "test") if role in parts}
 
 

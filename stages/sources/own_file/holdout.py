@@ -1,10 +1,8 @@
-"""A validation split where the user has none: a tenth of each class, fixed by the texts alone."""
+"""A part of each class, fixed by the texts alone: what is held out of a file of the user's."""
 
 import hashlib
 
 import numpy as np
-
-SHARE = 10  # one row in so many
 
 
 def checksum(texts: list[str]) -> bytes:
@@ -12,13 +10,13 @@ def checksum(texts: list[str]) -> bytes:
     return hashlib.blake2b("\x1f".join(texts).encode(), digest_size=8).digest()
 
 
-def tenth(texts: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """The rows to validate on: of each stratum with two rows or more a tenth, at least one.
+def held_out(texts: np.ndarray, strata: np.ndarray, one_in: int) -> np.ndarray:
+    """Of each stratum with two rows or more one row in so many, at least one.
 
     No seed, library version or order of rows changes which texts these are. Copies of one text stay
-    on one side, and a text that stands in two strata stays in train, so that nothing in validation
-    was trained on. With distinct texts a stratum of n rows gives exactly n/10, rounded half up;
-    copies that would overshoot it are passed over.
+    on one side, and a text that stands in two strata is not held out, so that nothing is on both
+    sides. With distinct texts a stratum of n rows gives exactly n / one_in, rounded half up; copies
+    that would overshoot it are passed over.
 
     Args:
         texts: shape (n,), uint64 checksums.
@@ -36,7 +34,7 @@ def tenth(texts: np.ndarray, strata: np.ndarray) -> np.ndarray:
     chosen = np.zeros(len(first), dtype=bool)
     for each in np.unique(strata):
         rows = int((strata == each).sum())
-        wanted = max((rows + SHARE // 2) // SHARE, 1) if rows > 1 else 0
+        wanted = max((rows + one_in // 2) // one_in, 1) if rows > 1 else 0
         candidates = np.flatnonzero((stratum == each) & ~ambiguous)
         for candidate, size in zip(candidates, copies[candidates].tolist(), strict=True):
             if not wanted:

@@ -2,18 +2,25 @@
 
 import math
 import re
+from collections.abc import Sequence
 
 import numpy as np
 
 from stages.plumbing.command import nearest
 
 HIDDEN = "-1"
+GENERIC = re.compile(r"(label )?\d+")  # LABEL_0 is what transformers writes where nobody says
 MOST_CLASSES = 200  # more different values than this are scores, ids or texts
 # What may be behind an unknown label.
 HINTS = {
     HIDDEN: "; -1 is written where labels are hidden, as in GLUE's test files: such a split cannot "
     "be scored, leave its file out of params.yaml"
 }
+
+
+def spelling(name: str) -> str:
+    """Of a class: case does not count, nor whether words are joined by `-`, `_` or a blank."""
+    return re.sub(r"[-_\s]+", " ", name).strip().casefold()
 
 
 def plain(cell: str) -> str:
@@ -56,19 +63,33 @@ class Classes(dict[str, int]):
         self[cell] = self.number_of[value]
         return self[cell]
 
-    def settle(self) -> np.ndarray:
+    def settle(self, model: Sequence[str] = ()) -> np.ndarray:
         """Put the classes that were met in order; from then on, others are unknown.
+
+        Args:
+            model: what a fine-tuned model calls its classes, whose order is then kept.
 
         Returns:
             The class's number before -> its number now.
+
+        Raises:
+            ValueError: it has no names for them.
         """
         if not self.learns:
             return np.arange(len(self.names))
         integers = all(re.fullmatch(r"-?\d+", value) for value in self.number_of)
         met = list(self.number_of)
-        self.names = tuple(
-            sorted(met, key=(lambda value: (int(value), value)) if integers else None)
-        )
+        in_order = sorted(met, key=(lambda value: (int(value), value)) if integers else None)
+        known = [spelling(name) for name in model]
+        if sorted(map(spelling, met)) == sorted(known):
+            in_order.sort(key=lambda value: known.index(spelling(value)))
+        elif not integers and model and all(GENERIC.fullmatch(name) for name in known):
+            raise ValueError(
+                f"the model calls its classes {', '.join(model)}, so nothing says which of them is "
+                f"'{in_order[0]}'; list them under 'labels' in the model's order, as "
+                f"{{{', '.join(f'{name}: {name}' for name in in_order)}}} if it is this one"
+            )
+        self.names = tuple(in_order)
         self.number_of = {name: number for number, name in enumerate(self.names)}
         self.learns = False
         self.clear()
