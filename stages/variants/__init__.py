@@ -49,11 +49,12 @@ class VariantParams(Section):
     """What every variant may be given under `quantize`.
 
     Attributes:
-        max_distance_from_fp32: see stages/model/nearness.py; what lies farther is no quantized form
-            of the model but a fault, and is refused.
+        max_distance_from_fp32, max_other_answers_pct: see stages/model/nearness.py; what lies
+            farther is no quantized form of the model but a fault, and is refused.
     """
 
-    max_distance_from_fp32: float = Field(default=0.5, gt=0)
+    max_distance_from_fp32: float = Field(default=1, gt=0)
+    max_other_answers_pct: float = Field(default=20, ge=0, le=100)
 
     def own(self) -> dict[str, Any]:
         """What only this variant is given."""
@@ -163,7 +164,7 @@ def build_artifact(
             own reason.
     """
     from stages.engines.safe_l.families import FAMILIES
-    from stages.model.nearness import distance_from_fp32  # brings torch along
+    from stages.model.nearness import nearness_to_fp32  # brings torch along
 
     variant, facts = get(name), params.model_dump()
     copy_without_weights(ingredients.checkpoint, folder)
@@ -173,7 +174,7 @@ def build_artifact(
             variant.build(ingredients, folder, params)
         write_manifest(folder, name, facts)  # which loading reads
         count, predict = variant.engine.count_quantized(folder), variant.engine.load(folder)
-        distance = distance_from_fp32(predict, ingredients)
+        near = nearness_to_fp32(predict, ingredients)
     except Skipped as reason:
         return write_manifest(folder, name, facts, skipped=str(reason))
     except UserError:
@@ -195,11 +196,16 @@ def build_artifact(
         )
     # Logits of random weights hardly differ from text to text, so any rounding is far for them.
     trained = read_recipe(ingredients.checkpoint).weights != "random"
-    if trained and not distance <= params.max_distance_from_fp32:
+    limits = params.max_distance_from_fp32, params.max_other_answers_pct
+    if trained and not (near.distance <= limits[0] and near.other_answers_pct <= limits[1]):
         raise UserError(
             f"{name} of {ingredients.task.name} does not give fp32's answers: on training rows its "
-            f"logits are off by {distance:.2f} of their size, more than quantize.{name}."
-            f"max_distance_from_fp32 ({params.max_distance_from_fp32:g}); this kind of model does "
-            "not bear it: take it out of 'quantize', or raise that limit to see how bad it is"
+            f"logits are off by {near.distance:.2f} of their size (at most quantize.{name}."
+            f"max_distance_from_fp32, {limits[0]:g}) and {near.other_answers_pct:.0f} % of its "
+            f"answers are others (at most max_other_answers_pct, {limits[1]:g}); this kind of "
+            "model does not bear it: take it out of 'quantize', or raise that limit to see how bad "
+            "it is"
         )
-    return write_manifest(folder, name, facts, quantized_ops=count, distance_from_fp32=distance)
+    return write_manifest(
+        folder, name, facts, quantized_ops=count, distance_from_fp32=near.distance
+    )

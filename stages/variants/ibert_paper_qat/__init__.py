@@ -12,7 +12,7 @@ from stages.variants import Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
-    max_distance_from_fp32: float = Field(default=1, gt=0)  # it may learn to answer otherwise
+    max_distance_from_fp32: float = Field(default=2, gt=0)  # it may learn to answer otherwise
     rows: int = Field(256, ge=1)  # of train, for the ranges that training starts from
     batch_size: int = Field(16, ge=1)
     learning_rate: float = Field(1e-6, gt=0)  # as in the README of the authors' repository

@@ -13,7 +13,7 @@ from stages.variants import Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
-    max_distance_from_fp32: float = Field(default=1, gt=0)  # it may learn to answer otherwise
+    max_distance_from_fp32: float = Field(default=2, gt=0)  # it may learn to answer otherwise
     rows: int = Field(256, ge=1)  # of train, for the ranges of what has 16 bits
     max_weight_error: float = Field(0.03, ge=0, lt=1)  # as in int8_fast
     target: Literal["fp32_logits", "labels"] = "fp32_logits"

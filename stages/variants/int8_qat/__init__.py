@@ -15,7 +15,7 @@ from stages.variants import Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
-    max_distance_from_fp32: float = Field(default=1, gt=0)  # it may learn to answer otherwise
+    max_distance_from_fp32: float = Field(default=2, gt=0)  # it may learn to answer otherwise
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
     decay: float = Field(0.99, gt=0, lt=1)  # of the moving average of activation ranges
     target: Literal["fp32_logits", "labels"] = "fp32_logits"
