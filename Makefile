@@ -3,7 +3,7 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro test test-fast lint tables bench preset-%
+.PHONY: help repro check test test-fast lint tables bench preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -12,6 +12,9 @@ help:                           ## what there is to make
 
 repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: what ships, and why
 	$(RUN) stages.commands.repro
+
+check: $(VENV)/ready            ## your fine-tuned model, your file: what ships. MODEL= DATA= [TEXT= PAIR= LABEL= LABELS= BUDGET= TIME=]
+	@$(RUN) stages.commands.check "$(MODEL)" "$(DATA)" "$(TEXT)" "$(PAIR)" "$(LABEL)" "$(LABELS)" "$(BUDGET)" "$(TIME)"
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
 	$(RUN) pytest -n 2 --dist loadfile --durations=20 tests/unit tests/pipeline

@@ -1,9 +1,11 @@
 """`make repro`: `dvc repro`, on the embedded task where the wanted one cannot be had."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from stages.commands.preset import apply_preset
@@ -14,6 +16,7 @@ from stages.reporting.five_lines import five_lines
 from stages.settings.params import Params, load_params
 
 OFFLINE = "offline"
+RUNS = re.compile(r"Running stage '(.+)':")  # what DVC says
 
 
 def repro() -> None:
@@ -32,18 +35,36 @@ def repro() -> None:
             "its own name; 'git checkout params.yaml' takes it back.",
             flush=True,
         )
-    # DVC starts the stages with `python`, which must be this one.
-    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    command = [sys.executable, "-m", "dvc", "repro"]
-    code = subprocess.run(command, env=os.environ | {"PATH": search}).returncode
-    if code:
-        raise SystemExit(code)
+    reproduce()
     params = load_params()
     pages = [paths.REPORTS / name / "compare.md" for name in params.tasks]
     for page in [*pages, paths.REPORTS / "summary.md"]:
         print(f"\n{page.read_text(encoding='utf-8')}")
     for name in params.tasks:
         print(f"{five_lines(name, params)}\n")
+
+
+def reproduce(on_stage: Callable[[str], None] = lambda item: None) -> None:
+    """`dvc repro`.
+
+    Args:
+        on_stage: called with the name of each stage that runs, before it does.
+
+    Raises:
+        SystemExit: it failed, with its code.
+    """
+    # DVC starts the stages with `python`, which must be this one.
+    search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "dvc", "repro"]
+    environment = os.environ | {"PATH": search}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            print(line, end="", flush=True)
+            if begins := RUNS.match(line):
+                on_stage(begins[1])
+    if running.returncode:
+        raise SystemExit(running.returncode)
 
 
 def need_git() -> None:

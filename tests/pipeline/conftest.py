@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages.commands.preset import merge
+from stages.settings.writing import merge
 
 ROOT = Path(__file__).parents[2]
 # Of all kinds one: not quantized, quantized at once, learning from training rows first. More would

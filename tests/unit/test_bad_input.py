@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from stages.commands.preset import merge
 from stages.plumbing.command import run_stage
+from stages.settings.writing import merge
 from tests.conftest import write_raw_corpus
 
 ROOT = Path(__file__).parents[2]

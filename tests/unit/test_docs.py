@@ -196,7 +196,9 @@ def test_every_path_that_is_named_exists(page: Path) -> None:
 def test_every_make_target_that_is_named_exists(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text()
     presets = {f"preset-{file.stem}" for file in (ROOT / "presets").glob("*.yaml")}
-    known = set(re.findall(r"^([\w-]+):", makefile, re.M)) | presets | {"preset-", "preset-my_reviews"}
+    known = (
+        set(re.findall(r"^([\w-]+):", makefile, re.M)) | presets | {"preset-", "preset-my_reviews"}
+    )
     assert set(re.findall(r"\bmake ([a-z][\w-]*)", commands_in(page))) - known == set()
 
 

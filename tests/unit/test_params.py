@@ -8,10 +8,11 @@ import pytest
 import yaml
 
 from stages import variants
-from stages.commands.preset import apply_preset, merge
+from stages.commands.preset import apply_preset
 from stages.plumbing.command import UserError
 from stages.plumbing.yaml_file import read_yaml
 from stages.settings.params import load_params
+from stages.settings.writing import merge
 
 ROOT = Path(__file__).parents[2]
 SLOW_TO_IMPORT = ["torch", "transformers", "pandas", "sklearn", "scipy", "onnx", "onnxruntime"]

@@ -31,6 +31,7 @@ class CsvFile(Section):
     Attributes:
         train, validation, test: paths; ~ and $VARIABLES are expanded. No validation: a tenth of
             train. No test: none. A model that is not trained here needs no train.
+        columns: their names, where the files have no first row of them.
         text, text_pair, label, id: columns; text_pair and id may be "". No id: the row's number.
         metric: decides; pearson or spearman make the task a regression.
         labels: value in the file -> class, in the order of the classes; f1 is that of the second
@@ -46,6 +47,7 @@ class CsvFile(Section):
     metric: str
     validation: str = ""
     test: str = ""
+    columns: tuple[str, ...] = ()
     text_pair: str = ""
     id: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
@@ -134,7 +136,7 @@ class CsvFile(Section):
         named = {"train": self.train, "validation": self.validation, "test": self.test}
         texts = [self.text, self.text_pair] if self.text_pair else [self.text]
         return {
-            role: OwnRows(Table(path, role, dialect), texts, self.label, self.id)
+            role: OwnRows(Table(path, role, dialect, self.columns), texts, self.label, self.id)
             for role, path in named.items()
             if path
         }

@@ -27,11 +27,13 @@ class Table:
         named: the path as it stands in params.yaml; ~ and $VARIABLES are expanded.
         role: train, validation or test.
         dialect: of a CSV or TSV.
+        columns: their names, where no first row has them.
     """
 
     named: str
     role: str
     dialect: Dialect
+    columns: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -76,13 +78,18 @@ class Table:
             with self.parquet() as file:
                 return list(file.schema_arrow.names)
         for _, cells in records(self.path, self.dialect):
-            return cells
+            if self.columns and len(cells) != len(self.columns):
+                raise UserError(
+                    f"{self.name} has {len(cells)} cells in a row, {self.dialect.section}.columns "
+                    f"names {len(self.columns)}; name each of them"
+                )
+            return list(self.columns) or cells
         raise UserError(f"{self.name} is empty; its first row must name the columns")
 
     def rows(self, columns: list[str]) -> Iterator[tuple[int, list[str]]]:
         """Each row's number and its cells of `columns`; "" where a cell is empty.
 
-        Numbers are those of a spreadsheet: a CSV's header is row 1. Parquet's first row is row 1.
+        Numbers are those of a spreadsheet: a CSV's header, if it has one, is row 1.
 
         Raises:
             UserError: a column is missing or there twice, or something in the file is damaged.
@@ -101,7 +108,8 @@ class Table:
             return
         places = [header.index(column) for column in columns]
         after_the_header = records(self.path, self.dialect)
-        next(after_the_header)
+        if not self.columns:
+            next(after_the_header)
         for row, cells in after_the_header:
             yield row, [cells[place] for place in places]
 
@@ -115,8 +123,11 @@ class Table:
                 f"columns, set {self.dialect.section}.delimiter: {character}"
             )
         names = [name if len(name) <= 40 else f"{name[:40]}..." for name in header]
-        first_row = "" if self.is_parquet else " (its first row must name the columns)"
-        return nearest(column, names) + first_row
+        first_row = (
+            f" (its first row must name the columns; if it has none, name them in "
+            f"{self.dialect.section}.columns)"
+        )
+        return nearest(column, names) + ("" if self.is_parquet or self.columns else first_row)
 
     @contextmanager
     def parquet(self) -> Iterator[ParquetFile]:

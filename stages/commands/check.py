@@ -1,0 +1,237 @@
+"""`make check`: an already fine-tuned model and a file of labelled texts -> which variant ships.
+
+Writes the settings into params.yaml, where a team can commit them, and runs `dvc repro`.
+"""
+
+import re
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from stages import tasks
+from stages.commands.progress import Speed, expected, in_words, left
+from stages.commands.repro import need_git, reproduce
+from stages.engines.safe_l.families import FAMILIES
+from stages.measure.metrics import METRICS
+from stages.model import cpu
+from stages.plumbing import paths
+from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.files import read_json
+from stages.reporting.five_lines import five_lines
+from stages.settings.params import PARAMS_FILE, load_params
+from stages.settings.writing import write_settings
+from stages.sources.own_file import columns
+from stages.sources.own_file.columns import Columns
+from stages.sources.own_file.delimited import Dialect
+from stages.sources.own_file.table import Table
+from stages.training.label_order import classes_of
+from stages.training.model_names import resolve
+
+TABLE = "DATA"  # where the file is named, for messages
+SEED = 42
+LEAST_MINUTES = 5.0  # what a first look at a small model may take
+# Worth trying first: each is the best of its kind in docs/evidence.md.
+EVERYWHERE: dict[str, dict[str, Any]] = {
+    "fp32": {},
+    "int8_dynamic": {"engine": "x86" if cpu.is_x86() else "qnnpack"},
+    "int8_onnx": {"per_channel": True, "reduce_range": "auto", "embeddings": True},
+    "int8_embeddings": {"bits": 7},
+}
+OUR_KERNEL: dict[str, dict[str, Any]] = {
+    "int8_fast": {"max_weight_error": 0.03, "torchscript": False}
+}
+
+
+def check(
+    model: str,
+    data: str,
+    text: str = "",
+    pair: str = "",
+    label: str = "",
+    labels: str = "",
+    budget: str = "",
+    minutes: str = "",
+) -> None:
+    """Say which variant of a fine-tuned model to ship, what it loses and what is gained.
+
+    Args:
+        model: a folder or hub id.
+        data: CSV, TSV or Parquet with a text and its right label in each row.
+        text, pair, label: columns, where what stands in them does not say it.
+        labels: the classes in the model's order, `negative,positive`, where it has no names.
+        budget: points of the metric that may be lost; 1.
+        minutes: for a first answer 5 are enough; more of them time and resample more.
+
+    Raises:
+        UserError: something cannot be told, or is not there; nothing is changed then.
+    """
+    need_git()
+    need(model, data)
+    config = read_json(Path(resolve(model, with_weights=False).location) / "config.json")
+    regression = len(classes_of(model)) == 1
+    table, asked = Table(data, TABLE, Dialect("utf-8", "", '"', TABLE)), Columns(text, pair, label)
+    table.check()
+    table, found = described(table, asked, regression)
+    name = task_name(table.path.stem)
+    settings = {
+        "tasks": [name],
+        "csv": {name: file_settings(data, table, found, labels, regression)},
+        "finetune": {"seeds": [SEED], name: {"checkpoint": model}},
+        "quantize": worth_trying(config["model_type"]),
+        "compare": {"max_drop_points": number("BUDGET", budget, 1.0)},
+        "export": {"variant": "auto"},
+    }
+    settings |= of_time(number("TIME", minutes, LEAST_MINUTES))
+    write_settings(settings)
+    print(f"{PARAMS_FILE} now says so; 'git diff {PARAMS_FILE}' shows it", flush=True)
+    run(name)
+
+
+def need(model: str, data: str) -> None:
+    if not model or not data:
+        raise UserError(
+            "a model and a file are needed: make check MODEL=<folder or hub id> "
+            "DATA=<file.csv, .tsv or .parquet>"
+        )
+
+
+def described(table: Table, asked: Columns, regression: bool) -> tuple[Table, Columns]:
+    """The columns, and their names where the file has none; says what was taken."""
+    if not table.is_parquet and columns.has_no_names(table):
+        numbered = tuple(f"column_{i}" for i in range(1, len(table.header()) + 1))
+        table = replace(table, columns=numbered)
+        found = columns.find(table, asked, regression)
+        called = {found.text: "text", found.pair: "text_pair", found.label: "label"}
+        names = tuple(called.get(each, each) for each in numbered)
+        table = replace(table, columns=names)
+        found = Columns("text", "text_pair" if found.pair else "", "label")
+        print(
+            f"{table.name}: its first row reads like the others, so it is taken for one of them; "
+            f"the columns are called {', '.join(names)}"
+        )
+    else:
+        found = columns.find(table, asked, regression)
+    texts = " and ".join(f"'{each}'" for each in (found.text, found.pair) if each)
+    print(f"{table.name}: the text is {texts}, the label '{found.label}'")
+    return table, found
+
+
+def task_name(stem: str) -> str:
+    """Of a file: small letters, digits and underscores, and no built-in task's."""
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "own"
+    return f"my_{name}" if name in tasks.names() else name
+
+
+def file_settings(
+    data: str, table: Table, found: Columns, labels: str, regression: bool
+) -> dict[str, Any]:
+    """The entry of `csv`."""
+    metric = "pearson" if regression else "weighted_f1"
+    assert metric in METRICS
+    entry: dict[str, Any] = {"validation": data, "text": found.text, "label": found.label}
+    entry |= {"text_pair": found.pair} if found.pair else {}
+    entry |= {"columns": list(table.columns)} if table.columns else {}
+    names = [name.strip() for name in labels.split(",") if name.strip()]
+    entry |= {"labels": {name: name for name in names}} if names else {}
+    return entry | {"metric": metric}
+
+
+def worth_trying(kind: str) -> dict[str, dict[str, Any]]:
+    """Of what this machine can build and run; says what is left out."""
+    if why := without_our_kernel(kind):
+        print(f"int8_fast is left out: {why}")
+        return EVERYWHERE
+    return EVERYWHERE | OUR_KERNEL
+
+
+def without_our_kernel(kind: str) -> str:
+    if kind not in FAMILIES:
+        return f"it does not know {kind} (docs/families.md)"
+    if not cpu.has_avx2():
+        return "this CPU has no AVX2"
+    if shutil.which("c++") is None:
+        return "there is no C++ compiler (as in 'apt install g++', or CXX=)"
+    return ""
+
+
+def of_time(minutes: float) -> dict[str, Any]:
+    """More time is for more calls and processes, and a finer interval."""
+    rounds = max(1, round(minutes / LEAST_MINUTES))
+    return {
+        "latency": {
+            "threads": [1, "all"],
+            "batch_sizes": [1, 8],
+            "queries": 64,
+            "rounds": rounds,
+            "warmup": 5,
+            "padding": "longest",
+        },
+    }
+
+
+def number(word: str, given: str, otherwise: float) -> float:
+    if not given:
+        return otherwise
+    try:
+        value = float(given)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise UserError(f"{word}={given} is no number of 0 or more; as in {word}={otherwise:g}")
+    return value
+
+
+def run(name: str) -> None:
+    """`dvc repro`, with the time that is left; then the verdict."""
+    params, began, over = load_params(), time.monotonic(), []
+    stages: dict[str, float] = {}
+
+    def on_stage(item: str) -> None:
+        """Before each: the last one is over."""
+        nonlocal stages
+        if item.startswith("quantize@") and not stages:
+            texts, speed = first_look(name)
+            stages = expected(params, texts, speed)
+            total = sum(stages.values())
+            print(f"check: {in_words(total)} in all, if the machine stays as it is", flush=True)
+        elif stages:
+            remaining = left(stages, over, time.monotonic() - began)
+            print(f"check: {in_words(remaining)} left", flush=True)
+        over.append(item)
+
+    reproduce(on_stage)
+    print(f"\n{five_lines(name, params)}")
+
+
+def first_look(name: str) -> tuple[int, Speed]:
+    """How many texts there are, and how fast fp32 is on a few of them."""
+    import pandas as pd
+    import torch
+
+    from stages.dataset.task import read_task
+    from stages.model.artifact import read_recipe
+    from stages.model.classifier import load_checkpoint, predictor
+    from stages.model.tokens import batches_of, load_tokenizer
+
+    checkpoint, task = paths.checkpoint(name, str(SEED)), read_task(name)
+    recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
+    rows = pd.read_parquet(paths.split(name, "validation"))
+    few = rows.sample(min(16, len(rows)), random_state=0)
+    predict, threads = predictor(load_checkpoint(checkpoint)), torch.get_num_threads()
+
+    def seconds(batch_size: int, count: int) -> float:
+        torch.set_num_threads(count)
+        batches = list(batches_of(tokenizer, task, few, recipe, batch_size, "longest"))
+        predict(batches[0][1])
+        start = time.monotonic()
+        for _, batch in batches:
+            predict(batch)
+        return (time.monotonic() - start) / len(few)
+
+    return len(rows), Speed(seconds(1, 1), seconds(8, threads))
+
+
+if __name__ == "__main__":
+    run_stage(check)
