@@ -185,7 +185,8 @@ def number(word: str, given: str, otherwise: float) -> float:
 
 def run(name: str) -> None:
     """`dvc repro`, with the time that is left; then the verdict."""
-    params, began, over = load_params(), time.monotonic(), []
+    params, began = load_params(), time.monotonic()
+    over: list[str] = []
     stages: dict[str, float] = {}
 
     def on_stage(item: str) -> None:

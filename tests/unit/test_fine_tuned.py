@@ -35,11 +35,11 @@ def classes(*names: str) -> None:
     written(Path("model/config.json"), json.dumps(config))
 
 
-def settings(seeds: tuple[int, ...] = (42,), **of_file: object) -> None:
+def settings(*seeds: int, **of_file: object) -> None:
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     basic = {"validation": "own.csv", "text": "review", "label": "stars", "metric": "f1"}
     values |= {"tasks": ["own"], "csv": {"own": basic | of_file}}
-    values["finetune"] |= {"own": {"checkpoint": "./model"}, "seeds": list(seeds)}
+    values["finetune"] |= {"own": {"checkpoint": "./model"}, "seeds": list(seeds or (42,))}
     Path("params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
 
 
@@ -128,7 +128,7 @@ def test_another_model_makes_the_data_anew(project: Path) -> None:
 
 
 def test_a_model_is_one_whatever_the_seeds(project: Path) -> None:
-    settings(seeds=(1, 2, 3))
+    settings(1, 2, 3)
     with pytest.raises(UserError, match=r"has 3 seeds, but .* is one model, which nobody trains"):
         load_params()
 
