@@ -13,8 +13,9 @@ help:                           ## what there is to make
 repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: what ships, and why
 	$(RUN) stages.commands.repro
 
-check: $(VENV)/ready            ## your fine-tuned model, your file: what ships. MODEL= DATA= [TEXT= PAIR= LABEL= LABELS= BUDGET= TIME=]
-	@$(RUN) stages.commands.check "$(MODEL)" "$(DATA)" "$(TEXT)" "$(PAIR)" "$(LABEL)" "$(LABELS)" "$(BUDGET)" "$(TIME)"
+check: $(VENV)/ready            ## your fine-tuned model, your file: what ships. MODEL= DATA= and more, docs/how_to.md
+	@$(RUN) stages.commands.check "$(MODEL)" "$(DATA)" "$(TEXT)" "$(PAIR)" "$(LABEL)" "$(LABELS)" "$(BUDGET)" "$(TIME)" \
+		"$(ENCODING)" "$(DELIMITER)" "$(QUOTE)"
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
 	$(RUN) pytest -n 2 --dist loadfile --durations=20 tests/unit tests/pipeline

@@ -23,7 +23,7 @@ from stages.model.tokens import batches, encode, predict_all
 from stages.plumbing.command import UserError
 from stages.plumbing.cpu_share import all_threads
 from stages.settings.params import load_params
-from stages.training.fit import model_inputs
+from stages.training.fit import longest_input, model_inputs
 from stages.training.loop import train, with_labels
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
@@ -69,7 +69,7 @@ def one(way: str, name: str, limit: int) -> dict[str, float]:
         model=name,
         weights=source.weights,
         seed=SEED,
-        max_length=settings.max_length,
+        max_length=settings.max_length or longest_input(model, tokenizer),
         inputs=model_inputs(model, tokenizer.model_input_names),
     )
     examples = with_labels(encode(tokenizer, rows.task, trained_on, recipe), trained_on)

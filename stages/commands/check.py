@@ -29,7 +29,6 @@ from stages.sources.own_file.table import Table
 from stages.training.label_order import classes_of
 from stages.training.model_names import resolve
 
-TABLE = "DATA"  # where the file is named, for messages
 SEED = 42
 LEAST_MINUTES = 5.0  # what a first look at a small model may take
 # Worth trying first: each is the best of its kind in docs/evidence.md.
@@ -53,6 +52,9 @@ def check(
     labels: str = "",
     budget: str = "",
     minutes: str = "",
+    encoding: str = "",
+    delimiter: str = "",
+    quote: str = "",
 ) -> None:
     """Say which variant of a fine-tuned model to ship, what it loses and what is gained.
 
@@ -62,7 +64,9 @@ def check(
         text, pair, label: columns, where what stands in them does not say it.
         labels: the classes in the model's order, `negative,positive`, where it has no names.
         budget: points of the metric that may be lost; 1.
-        minutes: for a first answer 5 are enough; more of them time and resample more.
+        minutes: for a first answer 5 are enough; more of them time more often.
+        encoding, delimiter, quote: of a CSV or TSV that is not UTF-8, has another delimiter than
+            its ending says, or other quotes than `"` (`none`: quotes are ordinary characters).
 
     Raises:
         UserError: something cannot be told, or is not there; nothing is changed then.
@@ -71,7 +75,8 @@ def check(
     need(model, data)
     config = read_json(Path(resolve(model, with_weights=False).location) / "config.json")
     regression = len(classes_of(model)) == 1
-    table, asked = Table(data, TABLE, Dialect("utf-8", "", '"', TABLE)), Columns(text, pair, label)
+    dialect = Dialect(encoding or "utf-8", delimiter, "" if quote == "none" else quote or '"', "")
+    table, asked = Table(data, "data", dialect), Columns(text, pair, label)
     table.check()
     table, found = described(table, asked, regression)
     name = task_name(table.path.stem)
@@ -133,6 +138,8 @@ def file_settings(
     entry: dict[str, Any] = {"validation": data, "text": found.text, "label": found.label}
     entry |= {"text_pair": found.pair} if found.pair else {}
     entry |= {"columns": list(table.columns)} if table.columns else {}
+    written, usual = table.dialect, {"encoding": "utf-8", "delimiter": "", "quote": '"'}
+    entry |= {key: value for key in usual if (value := getattr(written, key)) != usual[key]}
     names = [name.strip() for name in labels.split(",") if name.strip()]
     entry |= {"labels": {name: name for name in names}} if names else {}
     return entry | {"metric": metric}

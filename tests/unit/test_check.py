@@ -1,5 +1,6 @@
 """`make check`: columns are found or asked for, settings written, nothing changed by a refusal."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -43,7 +44,7 @@ def table(folder: Path, header: str, names: bool = True, ending: str = "csv") ->
     lines = [separator.join(cells) for cells in zip(*quoted, strict=True)]
     head = [separator.join(names_of)] if names else []
     path = written(folder / f"own.{ending}", "\n".join([*head, *lines]) + "\n")
-    return Table(str(path), "DATA", Dialect("utf-8", "", '"', "DATA"))
+    return Table(str(path), "DATA", Dialect("utf-8", "", '"', ""))
 
 
 @pytest.mark.parametrize("header", HEADERS)
@@ -141,7 +142,7 @@ def test_its_name_is_the_files_and_no_built_in_task(project: Path) -> None:
     [
         ({"model": "", "data": ""}, "make check MODEL=<folder or hub id> DATA="),
         ({"model": "./none"}, "the model folder './none' does not exist"),
-        ({"data": "none.csv"}, "DATA.* is 'none.csv', but .*none.csv does not exist"),
+        ({"data": "none.csv"}, "DATA='none.csv', but .*none.csv does not exist"),
         ({"text": "x"}, "TEXT=x is no column"),
         ({"budget": "few"}, "BUDGET=few is no number of 0 or more"),
         ({"budget": "-1"}, "BUDGET=-1 is no number"),
@@ -162,7 +163,7 @@ def test_what_cannot_run_here_is_left_out_with_its_reason(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table(project, "review,stars")
-    monkeypatch.setattr(command.shutil, "which", lambda name: None)
+    monkeypatch.setattr(shutil, "which", lambda name: None)
     check("./model", "own.csv")
     assert "int8_fast" not in load_params().quantize
     assert "int8_fast is left out: " in capsys.readouterr().out

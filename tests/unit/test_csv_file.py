@@ -66,7 +66,7 @@ def test_an_unnamed_encoding_is_refused_with_the_byte_and_the_cure(tmp_path: Pat
     content = START.encode() + "很好,1\n".encode("gbk")
     message = refusal(written(tmp_path / "own.csv", content))
     assert f"own.csv is not utf-8: byte 0xBA at {len(START)} (line 6)" in message
-    assert "set csv.own.encoding" in message
+    assert "as in csv.own.encoding" in message
     assert "encoding: gbk" in message
 
 
@@ -149,13 +149,13 @@ def test_what_is_wrong_is_named_in_one_line(tmp_path: Path, trap: str) -> None:
 
 def test_a_file_that_is_not_there_is_named_with_its_full_path(tmp_path: Path) -> None:
     message = refusal(tmp_path / "nowhere.csv")
-    assert f"csv.own.train is '{tmp_path}/nowhere.csv'" in message
+    assert f"csv.own.train: '{tmp_path}/nowhere.csv'" in message
     assert "does not exist; correct it in params.yaml" in message
     assert "is a folder" in refusal(tmp_path)
     assert "ends in neither .csv, .tsv nor .parquet" in refusal(written(tmp_path / "a.xlsx", "x"))
     written(tmp_path / "own.csv", WHOLE)
     missing = refusal(tmp_path / "own.csv", validation="$NOT_SET_ANYWHERE/validation.csv")
-    assert "csv.own.validation is '$NOT_SET_ANYWHERE/validation.csv'" in missing
+    assert "csv.own.validation: '$NOT_SET_ANYWHERE/validation.csv'" in missing
     assert "environment variable that is not set" in missing
 
 

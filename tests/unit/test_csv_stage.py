@@ -114,7 +114,7 @@ def test_a_validation_file_of_one_class_is_refused(project: Path) -> None:
             {"metric": "f2"},
             "csv.own.metric is 'f2': Value error, no such metric; did you mean 'f1'?",
         ),
-        ({"train": ""}, "csv.own.train is ''"),
+        ({"train": ""}, "csv.own.train is missing; name the file to train on"),
         ({"encoding": "gkb"}, "csv.own.encoding is 'gkb': Value error, no such encoding"),
         ({"encoding": "base64"}, "csv.own.encoding is 'base64': Value error, no such encoding"),
         ({"delimiter": ", "}, "csv.own.delimiter is ', '"),

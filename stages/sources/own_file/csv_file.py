@@ -83,9 +83,7 @@ class CsvFile(Section):
             return labels
         for value, name in labels.items():
             if isinstance(name, bool) or name in ("", None):
-                raise ValueError(
-                    f"the class of {value!r} is {name!r}; give it a name, true and false in quotes"
-                )
+                raise ValueError(f"the class of {value!r} is {name!r}; put its name in quotes")
         plainly = {plain(str(value)): str(name) for value, name in labels.items()}
         if len(plainly) < len(labels):
             raise ValueError("one value stands there twice (1.0 is 1, True is true); name it once")

@@ -23,13 +23,18 @@ class Dialect:
     Attributes:
         delimiter: "" goes by the ending of the file's name.
         quote: "" takes quotes for ordinary characters.
-        section: where this stands in params.yaml, for the remedies.
+        section: where this stands in params.yaml, for the remedies; empty where it is not there yet
+            but asked for in capitals, as in `make check ... ENCODING=gbk`.
     """
 
     encoding: str
     delimiter: str
     quote: str
     section: str
+
+    def key(self, name: str) -> str:
+        """How a user writes that setting."""
+        return f"{self.section}.{name}: " if self.section else f"{name.upper()}="
 
 
 def check_text(path: Path, dialect: Dialect) -> None:
@@ -88,8 +93,8 @@ def records(path: Path, dialect: Dialect) -> Iterator[tuple[int, list[str]]]:
 
 def quotes_remedy(dialect: Dialect) -> str:
     if not dialect.quote:
-        return f"and say so with {dialect.section}.quote: '\"'"
-    return f'or set {dialect.section}.quote: "" if quotes are ordinary characters in this file'
+        return f"and say so with {dialect.key('quote')}'\"'"
+    return f'or set {dialect.key("quote")}"" if quotes are ordinary characters in this file'
 
 
 def encoding_of(dialect: Dialect) -> str:
@@ -111,7 +116,7 @@ def undecodable(path: Path, dialect: Dialect) -> str:
                 break
             offset += len(line)
     return (
-        f"{path.name} is not {dialect.encoding}: {place} set {dialect.section}.encoding to what it "
-        "was saved in, as in 'encoding: gbk' (Excel in Chinese), cp1252 (Excel in Western Europe) "
-        "or utf-16, or save it anew as 'CSV UTF-8'"
+        f"{path.name} is not {dialect.encoding}: {place} set what it was saved "
+        f"in, as in {dialect.key('encoding')}gbk (Excel in Chinese), cp1252 (Excel in Western "
+        "Europe) or utf-16, or save it anew as 'CSV UTF-8'"
     )

@@ -49,7 +49,7 @@ class Table:
 
     def check(self) -> None:
         """Raises UserError if there is no such file, or none of a known kind and encoding."""
-        where = f"{self.dialect.section}.{self.role} is '{self.named}'"
+        where = f"{self.dialect.key(self.role)}'{self.named}'"
         if "$" in str(self.path):
             raise UserError(f"{where}, which names an environment variable that is not set")
         if not self.path.is_file():
@@ -80,8 +80,8 @@ class Table:
         for _, cells in records(self.path, self.dialect):
             if self.columns and len(cells) != len(self.columns):
                 raise UserError(
-                    f"{self.name} has {len(cells)} cells in a row, {self.dialect.section}.columns "
-                    f"names {len(self.columns)}; name each of them"
+                    f"{self.name} has {len(cells)} cells in a row, but {len(self.columns)} "
+                    f"columns are named; {self.dialect.key('columns')}a name for each"
                 )
             return list(self.columns) or cells
         raise UserError(f"{self.name} is empty; its first row must name the columns")
@@ -120,12 +120,12 @@ class Table:
             character = json.dumps(other)
             return (
                 f"its header is one single cell, {header[0][:60]!r}; if {character} separates the "
-                f"columns, set {self.dialect.section}.delimiter: {character}"
+                f"columns, set {self.dialect.key('delimiter')}{character}"
             )
         names = [name if len(name) <= 40 else f"{name[:40]}..." for name in header]
         first_row = (
-            f" (its first row must name the columns; if it has none, name them in "
-            f"{self.dialect.section}.columns)"
+            " (its first row must name the columns; if it has none, name them: "
+            f"{self.dialect.key('columns')}[text, label])"
         )
         return nearest(column, names) + ("" if self.is_parquet or self.columns else first_row)
 
