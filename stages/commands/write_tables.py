@@ -232,6 +232,24 @@ def families(outcomes: Path) -> str:
     return "\n\n".join([pipe_table(cells), "\n".join(lines)])
 
 
+def coverage(results: Path) -> str:
+    """How often an interval holds the population's value: the least over all simulated flips."""
+    cases = read_json(results)["cases"]
+    cells = []
+    for metric in dict.fromkeys(case["metric"] for case in cases):
+        for what in ("drop", "score"):
+            row = {"interval of": f"{what} in {metric}" if what == "drop" else metric}
+            for texts in dict.fromkeys(case["texts"] for case in cases):
+                covered = [
+                    case[f"{what}_covered_pct"]
+                    for case in cases
+                    if (case["metric"], case["texts"]) == (metric, texts)
+                ]
+                row[f"{texts:,} texts"] = f"{min(covered):.1f} %" if covered else "-"
+            cells.append(row)
+    return pipe_table(cells)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "quick": quick,
     "comparison": comparison,
@@ -240,6 +258,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "seeds_on_test": lambda metrics: seeds(metrics, "test"),
     "like_published": like_published,
     "families": families,
+    "coverage": coverage,
     "race": race,
     "race_headline": race_headline,
     "threads": threads,
