@@ -138,8 +138,10 @@ def check_parity(
         `pt` or `onnx` -> file, size, its own metrics, how far it is from the variant, and how far
         the variant is from itself (`variant_self_agreement_pct`: padded batches against alone).
 
+    A file that disagrees with the variant is left out, and said.
+
     Raises:
-        UserError: an exported file disagrees with the variant.
+        UserError: each of them does.
     """
     settings, definition = load_params().evaluate, read_task(task)
     validation = manifest.recipe.scored(pd.read_parquet(paths.split(task, "validation")))
@@ -152,7 +154,7 @@ def check_parity(
             tokenizer, definition, validation, manifest.recipe, size, settings.padding
         )
         expected[size] = predict_all(predict, sorted_batches, len(validation))
-    labels, result = validation["label"].to_numpy(), {}
+    labels, result, refused = validation["label"].to_numpy(), {}, {}
     own = agreement_pct(expected[sizes[0]], expected[sizes[1]], labels)
     shipped = fresh_logits(task, folder, len(validation), sizes, settings.padding)
     for file in files:
@@ -161,11 +163,12 @@ def check_parity(
         agreement = min(agreement_pct(logits[size], expected[size], labels) for size in sizes)
         limit = MAX_DIFFERENCE.get(Path(file).suffix, np.inf)
         if agreement < min(MIN_AGREEMENT_PCT, own - ALLOWANCE_POINTS) or difference > limit:
-            raise UserError(
+            refused[file] = (
                 f"{file} is not {manifest.variant}: same answer on {agreement:.2f} % of the "
                 f"validation rows (the variant in other batches: {own:.2f} %), logits up to "
                 f"{difference:.2g} apart; it was not exported"
             )
+            continue
         scores = score(definition.metrics, labels, logits[settings.batch_size])
         result[Path(file).suffix.removeprefix(".")] = {
             "file": file,
@@ -174,6 +177,11 @@ def check_parity(
             "max_difference": difference,
             "variant_self_agreement_pct": own,
         } | {metric: float(scores[metric]) for metric in definition.metrics}
+    if not result:
+        raise UserError("; ".join(refused.values()))
+    for file, reason in refused.items():
+        (folder / file).unlink()
+        print(f"left out: {reason}")
     return result
 
 

@@ -293,6 +293,41 @@ def test_a_variant_that_is_worth_nothing_stops_dvc_repro_with_one_line(
         assert not (repo.folder / "models/mrpc/seed_42/toy").exists()
 
 
+WRONG_ONNX = toy("""
+def export(artifact, folder):
+    import onnx
+    from onnx import numpy_helper
+    from stages.variants import fp32
+
+    files = fp32.export(artifact, folder)
+    model = onnx.load(folder / "model.onnx")
+    for tensor in model.graph.initializer:
+        if tensor.name.startswith("classifier"):
+            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    onnx.save(model, folder / "model.onnx")
+    return files
+""")
+ONNX_ALONE = WRONG_ONNX.replace("return files", "return ['model.onnx']")
+
+
+def test_an_exported_file_with_other_answers_is_left_out(repo: Repo) -> None:
+    repo.add_variant("toy", WRONG_ONNX)
+    repo.set_params({"finetune": {"seeds": [42]}, "export": {"variant": "toy"}})
+    output = repo.run("dvc", "repro", "export@mrpc")
+    assert "left out: model.onnx is not toy: same answer on " in output
+    folder = repo.folder / "exports/mrpc"
+    assert (folder / "model.pt").exists()
+    assert not (folder / "model.onnx").exists()
+    assert "model.onnx" not in (folder / "README.md").read_text()
+    assert "model.onnx" not in json.loads((folder / "manifest.json").read_text())["sha256"]
+    assert set(repo.metric("mrpc/export.json")["files"]) == {"pt"}
+    (repo.folder / "stages/variants/toy.py").write_text(ONNX_ALONE)
+    said = repo.fails("dvc", "repro", "export@mrpc")
+    assert "export: model.onnx is not toy" in said
+    assert "Traceback" not in said
+    assert not (folder / "model.pt").exists()  # DVC took the old export away, and none is left half
+
+
 def test_two_clones_share_results_through_a_folder_remote(repo: Repo, tmp_path: Path) -> None:
     remote = tmp_path / "remote"
     repo.run("dvc", "remote", "add", "-d", "shared", str(remote))
