@@ -133,8 +133,8 @@ def undecided(row: Row) -> str:
 
 
 def rounded(count: int) -> int:
-    """To two digits, up."""
-    unit = 10 ** max(0, len(str(count)) - 2)
+    """To two digits and a ten, up."""
+    unit = 10 ** max(1, len(str(count)) - 2)
     return -(-count // unit) * unit
 
 
