@@ -73,7 +73,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "megatron-bert": {},
     "mobilebert": {"true_hidden_size": 16, "intra_bottleneck_size": 16},
     "modernbert": {"local_attention": 8},
-    "mpnet": {},
+    "mpnet": {"pad_token_id": 1},  # which its code takes for granted
     "mra": {},
     "nomic_bert": {},
     "nystromformer": {},

@@ -16,7 +16,6 @@ from stages.commands.repro import need_git, reproduce
 from stages.engines.safe_l.families import FAMILIES
 from stages.measure.metrics import METRICS
 from stages.model import cpu
-from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import read_json
 from stages.reporting.five_lines import five_lines
@@ -30,6 +29,7 @@ from stages.training.label_order import classes_of
 from stages.training.model_names import resolve
 
 SEED = 42
+LOOKED_AT = 16  # texts, to see how fast the model is
 LEAST_MINUTES = 5.0  # what a first look at a small model may take
 # Worth trying first: each is the best of its kind in docs/evidence.md.
 EVERYWHERE: dict[str, dict[str, Any]] = {
@@ -89,9 +89,10 @@ def check(
         "export": {"variant": "auto"},
     }
     settings |= of_time(number("TIME", minutes, LEAST_MINUTES))
-    write_settings(settings)
+    write_settings(settings, anew=[("csv", name), ("finetune", name)])
     print(f"{PARAMS_FILE} now says so; 'git diff {PARAMS_FILE}' shows it", flush=True)
-    run(name)
+    look = first_look(model, table, found)
+    run(name, expected(load_params(), *look) if look else {})
 
 
 def need(model: str, data: str) -> None:
@@ -190,55 +191,63 @@ def number(word: str, given: str, otherwise: float) -> float:
     return value
 
 
-def run(name: str) -> None:
-    """`dvc repro`, with the time that is left; then the verdict."""
-    params, began = load_params(), time.monotonic()
-    over: list[str] = []
-    stages: dict[str, float] = {}
+def run(name: str, stages: dict[str, float]) -> None:
+    """`dvc repro`, with the time that is left; then the verdict.
+
+    Args:
+        stages: the seconds that each will take; empty where that is not known.
+    """
+    began, over = time.monotonic(), []
+    if stages:
+        total = in_words(sum(stages.values()))
+        print(f"check: {total} in all, if the machine stays as it is", flush=True)
 
     def on_stage(item: str) -> None:
         """Before each: the last one is over."""
-        nonlocal stages
-        if item.startswith("quantize@") and not stages:
-            texts, speed = first_look(name)
-            stages = expected(params, texts, speed)
-            total = sum(stages.values())
-            print(f"check: {in_words(total)} in all, if the machine stays as it is", flush=True)
-        elif stages:
+        if over and stages:
             remaining = left(stages, over, time.monotonic() - began)
             print(f"check: {in_words(remaining)} left", flush=True)
         over.append(item)
 
     reproduce(on_stage)
-    print(f"\n{five_lines(name, params)}")
+    print(f"\n{five_lines(name, load_params())}")
 
 
-def first_look(name: str) -> tuple[int, Speed]:
-    """How many texts there are, and how fast fp32 is on a few of them."""
-    import pandas as pd
+def first_look(model: str, table: Table, found: Columns) -> tuple[int, Speed] | None:
+    """How many rows there are, and how fast fp32 is on a few of them; None if that cannot be told.
+
+    The stages say what is wrong with a model, and mend what can be: this only looks at its pace.
+    """
     import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from stages.dataset.task import read_task
-    from stages.model.artifact import read_recipe
-    from stages.model.classifier import load_checkpoint, predictor
-    from stages.model.tokens import batches_of, load_tokenizer
+    texts = [name for name in (found.text, found.pair) if name]
+    rows = [cells for _, cells in table.rows(texts)]
+    few = [rows[i * len(rows) // LOOKED_AT] for i in range(min(LOOKED_AT, len(rows)))]
+    location, threads = resolve(model).location, torch.get_num_threads()
 
-    checkpoint, task = paths.checkpoint(name, str(SEED)), read_task(name)
-    recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
-    rows = pd.read_parquet(paths.split(name, "validation"))
-    few = rows.sample(min(16, len(rows)), random_state=0)
-    predict, threads = predictor(load_checkpoint(checkpoint)), torch.get_num_threads()
+    def answer(batch: list[list[str]]) -> None:
+        each_text = [list(column) for column in zip(*batch, strict=True)]
+        module(**tokenizer(*each_text, padding=True, truncation=True, return_tensors="pt"))
 
     def seconds(batch_size: int, count: int) -> float:
         torch.set_num_threads(count)
-        batches = list(batches_of(tokenizer, task, few, recipe, batch_size, "longest"))
-        predict(batches[0][1])
+        batches = [few[i : i + batch_size] for i in range(0, len(few), batch_size)]
+        answer(batches[0])  # to warm up
         start = time.monotonic()
-        for _, batch in batches:
-            predict(batch)
+        for batch in batches:
+            answer(batch)
         return (time.monotonic() - start) / len(few)
 
-    return len(rows), Speed(seconds(1, 1), seconds(8, threads))
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
+        module = AutoModelForSequenceClassification.from_pretrained(
+            location, trust_remote_code=False, dtype=torch.float32
+        ).eval()
+        with torch.inference_mode():
+            return len(rows), Speed(seconds(1, 1), seconds(8, threads))
+    except Exception:
+        return None
 
 
 if __name__ == "__main__":

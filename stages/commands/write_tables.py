@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages.dataset.task import base_of
 from stages.measure.statistics import mean_interval
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, fail, nearest
@@ -24,6 +25,18 @@ from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Row
 from stages.variants import REFERENCE
 
+# bert-base-cased on GLUE's validation sets, by transformers' examples/pytorch/text-classification.
+PUBLISHED_BERT_BASE = {
+    "cola": "56.53",
+    "sst2": "92.32",
+    "mrpc": "88.85/84.07",
+    "stsb": "88.64/88.48",
+    "qqp": "87.49/90.71",
+    "mnli": "83.91",
+    "qnli": "90.66",
+    "rte": "65.70",
+    "wnli": "56.34",
+}
 Rows = dict[str, Row]  # by variant
 END = "<!-- end -->"
 
@@ -232,6 +245,26 @@ def families(outcomes: Path) -> str:
     return "\n\n".join([pipe_table(cells), "\n".join(lines)])
 
 
+def glue(metrics: Path) -> str:
+    """All tasks of a run: fp32 and each variant, times 100, beside published figures."""
+    cells = []
+    for folder in sorted(metrics.glob("*/compare")):
+        task, rows = folder.parent.name, rows_of(folder.parent)
+        reference = rows[REFERENCE]
+        cell = {
+            "task": task,
+            "model": read_json(next((folder.parent / "finetune").iterdir()))["model"],
+            "metrics": "/".join(reference.metrics),
+            "texts": f"{reference.splits['validation'].n:,}",
+            "BERT-base, published": PUBLISHED_BERT_BASE.get(base_of(task), "-"),
+        }
+        for name, row in rows.items():
+            scores = row.splits["validation"].scores
+            cell[name] = "/".join(f"{100 * scores[metric]:.2f}" for metric in row.metrics)
+        cells.append(cell)
+    return pipe_table(cells)
+
+
 def coverage(results: Path) -> str:
     """How often an interval holds the population's value: the least over all simulated flips."""
     cases = read_json(results)["cases"]
@@ -259,6 +292,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "like_published": like_published,
     "families": families,
     "coverage": coverage,
+    "glue": glue,
     "race": race,
     "race_headline": race_headline,
     "threads": threads,

@@ -1,6 +1,6 @@
 """Settings written into params.yaml: checked, its comments kept, all or nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -20,8 +20,11 @@ def editor() -> YAML:
     return yaml
 
 
-def write_settings(settings: Mapping[str, Any]) -> None:
+def write_settings(settings: Mapping[str, Any], anew: Iterable[tuple[str, str]] = ()) -> None:
     """Merge settings into params.yaml; their list of variants replaces the old one.
+
+    Args:
+        anew: section and key of what else is replaced as a whole.
 
     Raises:
         UserError: the result is not valid; params.yaml is then unchanged.
@@ -32,6 +35,8 @@ def write_settings(settings: Mapping[str, Any]) -> None:
     # What it takes, not what it leaves out: a new variant is in no list that does not name it.
     if VARIANTS in new:
         params[VARIANTS] = new.pop(VARIANTS)
+    for section, key in anew:
+        params[section].pop(key, None)
     merge(params, new)
     if params["export"]["variant"] not in (AUTO, *params[VARIANTS]):  # of another list
         params["export"]["variant"] = AUTO

@@ -44,9 +44,9 @@ def test_from_a_model_and_a_file_to_the_verdict(bare: Repo) -> None:
     dataset = bare.metric("reviews/dataset.json")
     assert dataset["splits"]["train"]["rows"] == 4  # for calibration: 5 % of each class
     assert dataset["splits"]["validation"]["rows"] == TEXTS - 4
-    shipped = json.loads((bare.folder / "exports/reviews/manifest.json").read_text())
-    assert shipped["recipe"]["model"] == "tiny-bert"
-    assert shipped["recipe"]["trained"] is False
+    built = json.loads((bare.folder / "models/reviews/seed_42/fp32/manifest.json").read_text())
+    assert built["recipe"]["model"] == "tiny-bert"
+    assert built["recipe"]["trained"] is False
     task = json.loads((bare.folder / "data/reviews/task.json").read_text())
     assert task["labels"] == ["positive", "negative"]  # as the model has them
     card = (bare.folder / "exports/reviews/README.md").read_text()
@@ -62,4 +62,4 @@ def test_a_refusal_leaves_everything_as_it_was(bare: Repo) -> None:
     assert said.startswith("commands.check: DATA='review.csv'")
     assert len(said.splitlines()) == 1
     assert bare.contents("params.yaml", "dvc.yaml") == before
-    assert not (bare.folder / "data").exists()
+    assert not (bare.folder / "data/review").exists()

@@ -296,14 +296,16 @@ def test_a_variant_that_is_worth_nothing_stops_dvc_repro_with_one_line(
 WRONG_ONNX = toy("""
 def export(artifact, folder):
     import onnx
-    from onnx import numpy_helper
     from stages.variants import fp32
 
     files = fp32.export(artifact, folder)
     model = onnx.load(folder / "model.onnx")
-    for tensor in model.graph.initializer:
-        if tensor.name.startswith("classifier"):
-            tensor.CopyFrom(numpy_helper.from_array(-numpy_helper.to_array(tensor), tensor.name))
+    last = model.graph.output[0].name
+    for node in model.graph.node:
+        for i, name in enumerate(node.output):
+            if name == last:
+                node.output[i] = "right"
+    model.graph.node.append(onnx.helper.make_node("Neg", ["right"], [last]))
     onnx.save(model, folder / "model.onnx")
     return files
 """)

@@ -95,7 +95,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bert: Path) ->
     (tmp_path / "model").symlink_to(tiny_bert)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "need_git", lambda: None)
-    monkeypatch.setattr(command, "run", lambda name: None)
+    monkeypatch.setattr(command, "run", lambda name, stages: None)
     return tmp_path
 
 
@@ -126,6 +126,15 @@ def test_a_file_without_names_gets_some(project: Path, capsys: pytest.CaptureFix
     assert (own.columns, own.text, own.label) == (("label", "text"), "text", "label")
     assert own.labels == {"good": "good", "bad": "bad"}
     assert "its first row reads like the others" in capsys.readouterr().out
+
+
+def test_nothing_is_left_of_an_earlier_check(project: Path) -> None:
+    table(project, "label,review", names=False, ending="tsv")
+    check("./model", "own.tsv", labels="good, bad")
+    table(project, "review,stars", ending="tsv")
+    check("./model", "own.tsv")
+    own = load_params().csv["own"]
+    assert (own.columns, own.labels, own.text) == ((), {}, "review")
 
 
 def test_its_name_is_the_files_and_no_built_in_task(project: Path) -> None:

@@ -170,6 +170,18 @@ def test_a_variant_without_results_has_no_row(copied: Path) -> None:
     assert "int8_onnx" not in TABLES["quick"](Path("metrics/mrpc"))
 
 
+def test_the_table_of_glue_has_each_task_beside_what_was_published() -> None:
+    header, _, *rows = TABLES["glue"](ROOT / "metrics").splitlines()
+    columns = [cell.strip() for cell in header.strip("|").split("|")]
+    (mrpc,) = (
+        dict(zip(columns, (cell.strip() for cell in row.strip("|").split("|")), strict=True))
+        for row in rows
+    )
+    committed = json.loads((ROOT / "metrics/mrpc/compare/int8_fast.json").read_text())
+    assert (mrpc["task"], mrpc["BERT-base, published"]) == ("mrpc", "88.85/84.07")
+    assert mrpc["int8_fast"] == f"{100 * committed['f1']:.2f}/{100 * committed['accuracy']:.2f}"
+
+
 def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 170
 
