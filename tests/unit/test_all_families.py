@@ -10,13 +10,15 @@ from tests.all_families import FAMILIES, RESULTS, WORKS, outcomes
 COMMITTED: dict[str, dict[str, str]] = read_json(RESULTS)
 # All of them take a quarter of an hour: `python -m tests.all_families`.
 TRIED = ["fp32", "int8_dynamic", "int8_embeddings", "int8_fast"]
+# Of each way to be built one, so that the tests are over soon.
+AGAIN = ["albert", "bert", "deberta-v2", "electra", "fnet", "longformer", "modernbert", "mpnet"]
 
 
 def test_the_table_has_families_that_are_known() -> None:
     assert set(COMMITTED) <= set(FAMILIES)
 
 
-@pytest.mark.parametrize("family", COMMITTED)
+@pytest.mark.parametrize("family", AGAIN)
 def test_a_family_works_or_says_in_one_line_why_not(family: str, tmp_path: Path) -> None:
     expected = {name: what for name, what in COMMITTED[family].items() if name in TRIED}
     found = outcomes(family, TRIED)
