@@ -146,6 +146,20 @@ def test_a_damaged_file_is_refused(artifacts: dict[str, Path], tmp_path: Path) -
         Model(RUNTIME.library(), artifacts["bert"] / WEIGHTS, "neon")
 
 
+def test_sizes_that_only_other_models_have_change_no_answer(
+    artifacts: dict[str, Path], kernel: str, tmp_path: Path
+) -> None:
+    """In the last places of `model`: int8_fast reads there which weights layers share."""
+    whole = bytearray((artifacts["bert"] / WEIGHTS).read_bytes())
+    ids, types = [[2, 5, 6, 3], [2, 3]], [[0, 0, 0, 0], [0, 0]]
+    expected = run(opened(artifacts["bert"] / WEIGHTS, kernel), ids, types)
+    model = 8 + int.from_bytes(whole[:8], "little")
+    for place in range(packed_file.MODEL_SCALARS - 3, packed_file.MODEL_SCALARS):
+        whole[model + 4 * place] = 1
+    (tmp_path / "damaged").write_bytes(whole)
+    np.testing.assert_array_equal(run(opened(tmp_path / "damaged", kernel), ids, types), expected)
+
+
 @pytest.mark.parametrize(
     ("ids", "types", "complaint"),
     [

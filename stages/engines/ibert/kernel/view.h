@@ -60,6 +60,7 @@ inline void view_of(const char* data, View& view) {
   Cursor cursor = {data};
   const auto* model = cursor.take<int32_t>(MODEL_SCALARS);
   view.sizes = sizes_of(model);
+  view.sizes.shared = view.sizes.embedding = 0;  // whatever a damaged file says there
   const Sizes& s = view.sizes;
   const auto* scalars = cursor.take<int32_t>(round_up(s.layers, 4) * LAYER_SCALARS);
   const int64_t one = round_up(s.hidden, PANEL), inner = round_up(s.ffn, PANEL);
