@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from stages import tasks
+from stages.commands.preset import settings_of
 from stages.commands.progress import Speed, expected, in_words, left
 from stages.commands.repro import need_git, reproduce
 from stages.engines.safe_l.families import FAMILIES
-from stages.measure.metrics import METRICS
 from stages.model import cpu
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import read_json
@@ -28,19 +28,10 @@ from stages.sources.own_file.table import Table
 from stages.training.label_order import classes_of
 from stages.training.model_names import resolve
 
-SEED = 42
+PRESET, SEED = "check", 42
 LOOKED_AT = 16  # texts, to see how fast the model is
 LEAST_MINUTES = 5.0  # what a first look at a small model may take
-# Worth trying first: each is the best of its kind in docs/evidence.md.
-EVERYWHERE: dict[str, dict[str, Any]] = {
-    "fp32": {},
-    "int8_dynamic": {"engine": "x86" if cpu.is_x86() else "qnnpack"},
-    "int8_onnx": {"per_channel": True, "reduce_range": "auto", "embeddings": True},
-    "int8_embeddings": {"bits": 7},
-}
-OUR_KERNEL: dict[str, dict[str, Any]] = {
-    "int8_fast": {"max_weight_error": 0.03, "torchscript": False}
-}
+NEEDS_A_COMPILER = "int8_fast"
 
 
 def check(
@@ -80,15 +71,19 @@ def check(
     table.check()
     table, found = described(table, asked, regression)
     name = task_name(table.path.stem)
-    settings = {
+    settings = settings_of(PRESET)
+    if why := without_our_kernel(config["model_type"]):
+        print(f"{NEEDS_A_COMPILER} is left out: {why}")
+        settings["quantize"].pop(NEEDS_A_COMPILER, None)
+    rounds = number("TIME", minutes, LEAST_MINUTES) / LEAST_MINUTES
+    settings["latency"]["rounds"] = max(1, round(rounds))  # each in fresh processes
+    settings |= {
         "tasks": [name],
         "csv": {name: file_settings(data, table, found, labels, regression)},
         "finetune": {"seeds": [SEED], name: {"checkpoint": model}},
-        "quantize": worth_trying(config["model_type"]),
         "compare": {"max_drop_points": number("BUDGET", budget, 1.0)},
         "export": {"variant": "auto"},
     }
-    settings |= of_time(number("TIME", minutes, LEAST_MINUTES))
     write_settings(settings, anew=[("csv", name), ("finetune", name)])
     print(f"{PARAMS_FILE} now says so; 'git diff {PARAMS_FILE}' shows it", flush=True)
     look = first_look(model, table, found)
@@ -135,7 +130,6 @@ def file_settings(
 ) -> dict[str, Any]:
     """The entry of `csv`."""
     metric = "pearson" if regression else "weighted_f1"
-    assert metric in METRICS
     entry: dict[str, Any] = {"validation": data, "text": found.text, "label": found.label}
     entry |= {"text_pair": found.pair} if found.pair else {}
     entry |= {"columns": list(table.columns)} if table.columns else {}
@@ -146,14 +140,6 @@ def file_settings(
     return entry | {"metric": metric}
 
 
-def worth_trying(kind: str) -> dict[str, dict[str, Any]]:
-    """Of what this machine can build and run; says what is left out."""
-    if why := without_our_kernel(kind):
-        print(f"int8_fast is left out: {why}")
-        return EVERYWHERE
-    return EVERYWHERE | OUR_KERNEL
-
-
 def without_our_kernel(kind: str) -> str:
     if kind not in FAMILIES:
         return f"it does not know {kind} (docs/families.md)"
@@ -162,21 +148,6 @@ def without_our_kernel(kind: str) -> str:
     if shutil.which("c++") is None:
         return "there is no C++ compiler (as in 'apt install g++', or CXX=)"
     return ""
-
-
-def of_time(minutes: float) -> dict[str, Any]:
-    """More time is for more calls and processes, and a finer interval."""
-    rounds = max(1, round(minutes / LEAST_MINUTES))
-    return {
-        "latency": {
-            "threads": [1, "all"],
-            "batch_sizes": [1, 8],
-            "queries": 64,
-            "rounds": rounds,
-            "warmup": 5,
-            "padding": "longest",
-        },
-    }
 
 
 def number(word: str, given: str, otherwise: float) -> float:
@@ -197,7 +168,8 @@ def run(name: str, stages: dict[str, float]) -> None:
     Args:
         stages: the seconds that each will take; empty where that is not known.
     """
-    began, over = time.monotonic(), []
+    began = time.monotonic()
+    over: list[str] = []
     if stages:
         total = in_words(sum(stages.values()))
         print(f"check: {total} in all, if the machine stays as it is", flush=True)

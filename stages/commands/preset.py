@@ -4,6 +4,7 @@ params.yaml stays the only file that counts, and `git diff params.yaml` shows wh
 """
 
 from pathlib import Path
+from typing import Any
 
 from stages.plumbing.command import UserError, nearest, run_stage
 from stages.plumbing.yaml_file import read_yaml
@@ -24,12 +25,21 @@ def apply_preset(name: str) -> None:
     Raises:
         UserError: no such preset, or the result is not valid (params.yaml is then unchanged).
     """
+    write_settings(settings_of(name))
+
+
+def settings_of(name: str) -> Any:
+    """A preset's, with its comments.
+
+    Raises:
+        UserError: no such preset, or no valid YAML.
+    """
     source = PRESETS / f"{name}.yaml"
     if not source.exists():
         known = [path.stem for path in PRESETS.glob("*.yaml")]
         raise UserError(f"unknown preset '{name}'; {nearest(name, known)}")
     read_yaml(source)
-    write_settings(editor().load(source))
+    return editor().load(source)
 
 
 if __name__ == "__main__":

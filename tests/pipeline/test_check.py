@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.conftest import WORDS
-from tests.pipeline.conftest import Repo
+from tests.pipeline.conftest import SETTINGS, Repo
 
 TEXTS = 60
 
@@ -27,10 +28,11 @@ def bare(fresh: Repo, tmp_path: Path) -> Repo:
         for i in range(TEXTS)
     ]
     (repo.folder / "reviews.csv").write_text("review,mood\n" + "".join(rows))
-    # Three variants are enough here.
-    source = repo.folder / "stages/commands/check.py"
-    few = source.read_text().replace('    "int8_embeddings": {"bits": 7},\n', "")
-    source.write_text(few.replace("EVERYWHERE | OUR_KERNEL", "EVERYWHERE"))
+    (repo.folder / "presets").mkdir()
+    few = {"fp32": {}, "int8_dynamic": {"engine": "x86"}}
+    (repo.folder / "presets/check.yaml").write_text(
+        yaml.safe_dump({"quantize": few, "latency": SETTINGS["latency"]})
+    )
     # So small a model may well give one answer, and its logits hardly differ.
     repo.set_params({"evaluate": {"min_other_answers_pct": 0}})
     return repo

@@ -92,6 +92,7 @@ def test_a_file_without_a_row_of_names_is_noticed(header: str, ending: str, tmp_
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_bert: Path) -> Path:
     """A checkout, and a model of the classes 0 and 1 beside it; nothing runs."""
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "presets").symlink_to(ROOT / "presets")
     (tmp_path / "model").symlink_to(tiny_bert)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(command, "need_git", lambda: None)
