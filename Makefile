@@ -18,7 +18,7 @@ check: $(VENV)/ready            ## your fine-tuned model, your file: what ships.
 		"$(ENCODING)" "$(DELIMITER)" "$(QUOTE)"
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
-	$(RUN) pytest -n 2 --dist loadfile --durations=20 tests/unit tests/pipeline
+	$(RUN) pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=20 tests/pipeline tests/unit
 
 test-fast: $(VENV)/ready-dev    ## the unit tests alone, without the slow ones
 	$(RUN) pytest tests/unit -m "not slow"

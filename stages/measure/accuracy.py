@@ -5,7 +5,6 @@ A regression is a model with one logit: its answer is the logit itself.
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from stages.measure.metrics import METRICS, Labels
 
@@ -73,7 +72,8 @@ def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[st
     result |= {name: METRICS[name].score(labels, given) for name in names}
     result["loss"] = squared_error(labels, given) if outputs == 1 else cross_entropy(labels, logits)
     if 1 < outputs <= MAX_CONFUSION:
-        table = confusion_matrix(labels, given, labels=range(outputs))
+        cells = np.bincount(np.asarray(labels) * outputs + given, minlength=outputs**2)
+        table = cells.reshape(outputs, outputs)
         for (true, answer), count in np.ndenumerate(table):
             result[f"true_{true}_predicted_{answer}"] = int(count)
     result |= constant_baseline(names, labels, outputs)
@@ -113,6 +113,9 @@ def per_class(names: tuple[str, ...], labels: Labels, given: np.ndarray) -> pd.D
         names: of the classes.
         labels, given: shape (n,), integers.
     """
+    # Takes a second to import, and most stages never come here.
+    from sklearn.metrics import precision_recall_fscore_support
+
     values = precision_recall_fscore_support(
         labels, given, labels=range(len(names)), zero_division=0
     )
