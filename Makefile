@@ -3,7 +3,7 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check test test-fast lint tables bench preset-%
+.PHONY: help repro check report plots test test-fast lint tables bench preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -16,6 +16,12 @@ repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: wha
 check: $(VENV)/ready            ## your fine-tuned model, your file: what ships. MODEL= DATA= and more, docs/how_to.md
 	@$(RUN) stages.commands.check "$(MODEL)" "$(DATA)" "$(TEXT)" "$(PAIR)" "$(LABEL)" "$(LABELS)" "$(BUDGET)" "$(TIME)" \
 		"$(ENCODING)" "$(DELIMITER)" "$(QUOTE)"
+
+report: $(VENV)/ready           ## open the page of each task: verdict, tables, pictures, changed answers
+	@$(RUN) stages.commands.report
+
+plots: $(VENV)/ready            ## dvc_plots/index.html, as `dvc plots show` writes it, but for reading offline
+	@$(RUN) stages.commands.plots
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
 	$(RUN) pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=20 tests/pipeline tests/unit

@@ -7,18 +7,20 @@ import pandas as pd
 from stages import variants
 from stages.dataset.task import Task, read_task
 from stages.measure.accuracy import per_class
-from stages.measure.selection import choose, front
+from stages.measure.selection import front
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_file, new_folder, read_json, write_json, write_text
+from stages.reporting.choice import auto_choice
 from stages.reporting.comparison import on_splits, row_of
 from stages.reporting.comparison_page import Comparison, markdown
+from stages.reporting.page.page import page
 from stages.reporting.predictions import Predictions
 from stages.settings.params import load_params
 
 
 def compare(task: str) -> None:
-    """Write metrics/<task>/compare/<variant>.json; compare.md, .csv, per_class.csv to reports/."""
+    """Write metrics/<task>/compare/<variant>.json and to reports/<task>/ the pages and tables."""
     params, definition = load_params(), read_task(task)
     names, seeds, headline = list(params.quantize), params.finetune.seeds, definition.metrics[0]
     scores = {(s, name): read_json(paths.accuracy(task, s, name)) for name in names for s in seeds}
@@ -38,11 +40,9 @@ def compare(task: str) -> None:
         )
         for name in names
     }
-    contenders = {name: row.contender for name, row in rows.items()}
-    on_front = front(contenders)
+    on_front = front({name: row.contender for name, row in rows.items()})
     rows = {name: replace(row, on_front=name in on_front) for name, row in rows.items()}
-    budget = params.compare.max_drop_points
-    choice = choose(contenders, variants.REFERENCE, headline, budget)
+    choice = auto_choice(rows, params)
     flat = {name: row.flat() for name, row in rows.items()}
     with new_folder(paths.METRICS / task / "compare") as folder:
         for name, values in flat.items():
@@ -55,9 +55,12 @@ def compare(task: str) -> None:
         with new_file(paths.REPORTS / task / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False)
     comparison = Comparison(rows, by_seed, classes, skipped, choice)
-    page = markdown(definition, comparison, params.compare, params.latency)
-    write_text(paths.REPORTS / task / "compare.md", page)
-    print(page)
+    write_text(
+        paths.REPORTS / task / "index.html", page(definition, comparison, predictions, params)
+    )
+    text = markdown(definition, comparison, params.compare, params.latency)
+    write_text(paths.REPORTS / task / "compare.md", text)
+    print(text)
 
 
 def class_table(task: Task, seed: int, names: list[str], predictions: Predictions) -> pd.DataFrame:

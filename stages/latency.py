@@ -50,12 +50,18 @@ def latency(task: str) -> None:
         file = Path(temporary) / "batches.safetensors"
         save_batches(queries, file)
         samples: list[dict] = []
+        peaks = dict.fromkeys(names, 0.0)
         load = OtherLoad()
         for number in range(params.latency.rounds):
             for threads in params.latency.threads:
-                samples += one_round(artifacts, params.latency, threads, file, number)
+                samples += one_round(artifacts, params.latency, threads, file, number, peaks)
                 load.sample()
-    write(task, names, params.latency, pd.DataFrame(samples), tokenize_ms, load.highest_pct)
+    machine = {
+        "tokenize_ms": tokenize_ms,
+        "other_load_pct": load.highest_pct,
+        "contended": int(load.highest_pct > BUSY_PCT),
+    } | read_json(paths.ENVIRONMENT)
+    write(task, names, params.latency, pd.DataFrame(samples), peaks, machine)
 
 
 def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
@@ -147,8 +153,12 @@ def one_round(
     threads: int | str,
     batches: Path,
     number: int,
+    peaks: dict[str, float],
 ) -> list[dict]:
-    """This round's share of the queries, in fresh processes of all variants, block by block."""
+    """This round's share of the queries, in fresh processes of all variants, block by block.
+
+    `peaks` learns how much memory each variant takes at most, in MB.
+    """
     count = all_threads() if threads == "all" else int(threads)
     samples = []
     with ExitStack() as stack:
@@ -169,6 +179,8 @@ def one_round(
                     for ms in process.milliseconds(block):
                         facts = {"variant": name, "batch_size": size, "threads": str(threads)}
                         samples.append(facts | {"round": number, "ms": ms})
+        for name, process in processes.items():
+            peaks[name] = max(peaks[name], process.peak_memory_mb())
     return samples
 
 
@@ -177,14 +189,9 @@ def write(
     names: list[str],
     settings: Latency,
     samples: pd.DataFrame,
-    tokenize_ms: float,
-    busy: float,
+    peaks: dict[str, float],
+    machine: dict,
 ) -> None:
-    machine = {
-        "tokenize_ms": tokenize_ms,
-        "other_load_pct": busy,
-        "contended": int(busy > BUSY_PCT),
-    } | read_json(paths.ENVIRONMENT)
     with new_folder(paths.METRICS / task / "latency") as folder:
         for name in names:
             groups = {
@@ -192,15 +199,16 @@ def write(
                 for size in settings.batch_sizes
                 for threads in settings.threads
             }
-            facts = {"kernel": variants.get(name).kernel()} | machine
+            facts = {"peak_memory_mb": peaks[name], "kernel": variants.get(name).kernel()} | machine
             write_json(folder / f"{name}.json", groups | facts)
             for group, result in groups.items():
                 print(f"{name} {group}: p50 {result['p50_ms']:.2f} p90 {result['p90_ms']:.2f} ms")
     with new_file(paths.REPORTS / task / "latency.csv") as partial:
         samples.to_csv(partial, index=False, float_format="%.4f")
-    if busy > BUSY_PCT:
+    if machine["contended"]:
         print(
-            f"WARNING: other processes took up to {busy:.0f} % of the machine; marked contended. "
+            f"WARNING: other processes took up to {machine['other_load_pct']:.0f} % of the "
+            "machine; marked contended. "
             f"To time again: dvc repro -f -s latency@{task}, then dvc repro"
         )
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from stages import variants
 from stages.measure.timing import groups
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
@@ -9,7 +10,6 @@ from stages.plumbing.files import new_file, read_json, write_text
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Row
 from stages.settings.params import Params, load_params
-from stages.variants import REFERENCE
 
 
 def summary() -> None:
@@ -38,7 +38,7 @@ def rows_of(task: str, params: Params) -> list[dict]:
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     # Those that were skipped have no file.
     compared = {file.stem: Row.read(file) for file in files if file.exists()}
-    fp32 = compared[REFERENCE]
+    fp32 = compared[variants.REFERENCE]
     runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
 
     def times(name: str) -> list[float]:
@@ -59,13 +59,14 @@ def rows_of(task: str, params: Params) -> list[dict]:
             "before_ms": fp32.cost.mean_ms,
             "after_ms": row.cost.mean_ms,
             "speedup": row.cost.speedup_mean,
-            "before_runs_ms": " ".join(f"{ms:.1f}" for ms in times(REFERENCE)),
+            "before_runs_ms": " ".join(f"{ms:.1f}" for ms in times(variants.REFERENCE)),
             "after_runs_ms": " ".join(f"{ms:.1f}" for ms in times(name)),
             "before_mb": fp32.cost.size_mb,
             "after_mb": row.cost.size_mb,
+            "needs": variants.get(name).needs,
         }
         for name, row in compared.items()
-        if name != REFERENCE
+        if name != variants.REFERENCE
     ]
 
 
@@ -76,15 +77,16 @@ def cells(row: dict) -> dict[str, str]:
         "weights": row["weights"],
         "max length": str(row["max_length"]),
         "metric": row["metric"],
-        REFERENCE: f"{row['before']:.4f}" if trained else "-",
+        variants.REFERENCE: f"{row['before']:.4f}" if trained else "-",
         "variant": row["variant"],
         "score": f"{row['after']:.4f}" if trained else "-",
         "verdict": row["verdict"] if trained else "-",
-        f"{REFERENCE} ms (each run)": f"{row['before_ms']:.1f} ({row['before_runs_ms']})",
+        f"{variants.REFERENCE} ms (each run)": f"{row['before_ms']:.1f} ({row['before_runs_ms']})",
         "ms (each run)": f"{row['after_ms']:.1f} ({row['after_runs_ms']})",
         "speed-up mean": f"{row['speedup']:.2f}x",
-        f"{REFERENCE} MB": f"{row['before_mb']:.1f}",
+        f"{variants.REFERENCE} MB": f"{row['before_mb']:.1f}",
         "MB": f"{row['after_mb']:.1f}",
+        "needs there": row["needs"],
     }
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stages import variants
 from stages.dataset.task import base_of
 from stages.measure.statistics import mean_interval
 from stages.plumbing import paths
@@ -23,7 +24,6 @@ from stages.plumbing.yaml_file import read_yaml
 from stages.reporting.comparison_page import cost_cells, drop_cell, summary_cells
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Row
-from stages.variants import REFERENCE
 
 # bert-base-cased on GLUE's validation sets, by transformers' examples/pytorch/text-classification.
 PUBLISHED_BERT_BASE = {
@@ -90,7 +90,7 @@ def made(page: Path, name: str, source: Path) -> str:
 def rows_of(metrics: Path) -> Rows:
     """The reference, then the others, the slowest first; one that was skipped has no row."""
     rows = {file.stem: Row.read(file) for file in (metrics / "compare").glob("*.json")}
-    order = sorted(rows, key=lambda name: (name != REFERENCE, -rows[name].cost.p90_ms))
+    order = sorted(rows, key=lambda name: (name != variants.REFERENCE, -rows[name].cost.p90_ms))
     return {name: rows[name] for name in order}
 
 
@@ -105,7 +105,7 @@ def score_of(row: Row) -> str:
 
 def facts(metrics: Path, rows: Rows) -> str:
     """What the figures belong to, in one line."""
-    row = rows[REFERENCE]
+    row = rows[variants.REFERENCE]
     texts = [f"{one.n:,} texts of {split}" for split, one in row.splits.items()]
     runs = f"means of {row.seeds} seeds" if row.seeds > 1 else f"one seed, {row.seed}"
     machine = read_json(metrics.parent / paths.ENVIRONMENT.name)
@@ -128,6 +128,7 @@ def quick(metrics: Path) -> str:
             "p90 ms": f"{row.cost.p90_ms:.1f}",
             "speed-up p90": f"{row.cost.speedup_p90:.1f}x",
             "MB": f"{row.cost.size_mb:.1f}",
+            "needs there": variants.get(name).needs,
         }
         for name, row in rows.items()
     ]
@@ -153,7 +154,9 @@ def seeds(metrics: Path, split: str) -> str:
     for name, row in rows_of(metrics).items():
         drops = {}
         for folder in folders:
-            fp32, ours = (read_json(folder / f"{each}.json")[split] for each in (REFERENCE, name))
+            fp32, ours = (
+                read_json(folder / f"{each}.json")[split] for each in (variants.REFERENCE, name)
+            )
             seed = folder.name.replace("_", " ")
             drops[seed] = 100 * (fp32[row.headline] - ours[row.headline])
         several = row.over_seeds[split]
@@ -169,7 +172,7 @@ def seeds(metrics: Path, split: str) -> str:
 def like_published(metrics: Path) -> str:
     """The variants that do what others published figures of."""
     rows = rows_of(metrics)
-    fp32 = rows[REFERENCE]
+    fp32 = rows[variants.REFERENCE]
     cells = [
         {
             "what": f"{what} (`{name}`)",
@@ -250,7 +253,7 @@ def glue(metrics: Path) -> str:
     cells = []
     for folder in sorted(metrics.glob("*/compare")):
         task, rows = folder.parent.name, rows_of(folder.parent)
-        reference = rows[REFERENCE]
+        reference = rows[variants.REFERENCE]
         cell = {
             "task": task,
             "model": read_json(next((folder.parent / "finetune").iterdir()))["model"],

@@ -19,6 +19,11 @@ def groups(batch_sizes: Sequence[int], threads: Sequence[int | str]) -> list[str
     return [group_name(size, count) for size in batch_sizes for count in threads]
 
 
+def cost_per_million(throughput_per_s: float, cores: int, price_per_core_hour: float) -> float:
+    """Of a million texts, in the currency of the price."""
+    return 1e6 / throughput_per_s / 3600 * cores * price_per_core_hour
+
+
 def percentile(milliseconds: np.ndarray, q: float) -> float:
     """The smallest sample that at least a share `q` of all samples do not exceed."""
     ordered = np.sort(milliseconds)

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 # Can stop a stage (arguments, errors, safe writing), never change its result.
 NO_RESULT = ("stages/plumbing/", "stages/settings/")
-NATIVE = (".h", ".c", ".cpp")
+NATIVE = (".h", ".c", ".cpp", ".j2", ".css", ".js")
 
 
 def files_of(modules: Iterable[str]) -> list[str]:

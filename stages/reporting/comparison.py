@@ -4,17 +4,17 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from stages import variants
 from stages.dataset.task import Task
 from stages.measure import statistics
 from stages.measure.accuracy import same_answers
-from stages.measure.timing import groups
+from stages.measure.timing import cost_per_million, groups
 from stages.measure.verdict import UNDECIDED, verdict
 from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.reporting.predictions import Answers, Predictions
 from stages.reporting.row import Cost, Drop, OnSplit, OverSeeds, Row
 from stages.settings.params import Compare, Latency
-from stages.variants import REFERENCE
 
 FEW_SAMPLES = 2000  # for an estimate that is rounded
 # metrics/<task>/accuracy/<seed>/<variant>.json by (seed, variant): split -> metric -> score.
@@ -29,7 +29,7 @@ def on_splits(
     results = {}
     for split in task.scored:
         answers = predictions.answers(seed, name, split)
-        before, after = scores[seed, REFERENCE][split], scores[seed, name][split]
+        before, after = scores[seed, variants.REFERENCE][split], scores[seed, name][split]
         own = statistics.metric_interval(
             task.metrics[0], answers.labels, answers.variant, *bootstrap
         )
@@ -60,7 +60,7 @@ def drop_of(
         points: the drop itself, or the mean of several.
         answers: of each seed, on the same texts.
     """
-    if name == REFERENCE:  # which is not another model that happens to answer alike
+    if name == variants.REFERENCE:  # which is not another model that happens to answer alike
         return Drop(0.0, 0.0, 0.0)
     spread = statistics.paired_drop_interval(
         metric,
@@ -79,7 +79,7 @@ def more_texts(
     """How many more would decide; 0 where these do, None where very many would not."""
     budget = settings.max_drop_points
     decided = verdict(statistics.Interval(drop.low, drop.high), budget)
-    if name == REFERENCE or decided != UNDECIDED:
+    if name == variants.REFERENCE or decided != UNDECIDED:
         return 0
     return statistics.texts_to_decide(
         metric,
@@ -152,16 +152,17 @@ def row_of(
         splits=dict(by_seed[seed]),
         over_seeds=spreads,
         majority=scores[seed, name]["validation"][f"majority_{task.metrics[0]}"],
-        verdict="reference" if name == REFERENCE else decided,
+        verdict="reference" if name == variants.REFERENCE else decided,
         more_texts=more_texts(name, task.metrics[0], drop, answers, settings),
-        cost=cost_of(task.name, name, timing),
+        cost=cost_of(task.name, name, timing, settings.price_per_core_hour),
     )
 
 
-def cost_of(task: str, name: str, timing: Latency) -> Cost:
+def cost_of(task: str, name: str, timing: Latency, price_per_core_hour: float) -> Cost:
+    """Of the first group that was timed; throughput and what hangs on it of the last."""
     size = read_json(paths.metric(task, "size", name))
     ours = read_json(paths.metric(task, "latency", name))
-    fp32 = read_json(paths.metric(task, "latency", REFERENCE))
+    fp32 = read_json(paths.metric(task, "latency", variants.REFERENCE))
     timed = groups(timing.batch_sizes, timing.threads)
     first, last = timed[0], timed[-1]
     latencies = {}
@@ -174,6 +175,12 @@ def cost_of(task: str, name: str, timing: Latency) -> Cost:
         throughput_ratio=ours[last]["throughput_per_s"] / fp32[last]["throughput_per_s"],
         size_mb=size["size_mb"],
         size_ratio=size["size_ratio"],
+        peak_memory_mb=ours["peak_memory_mb"],
+        cost_per_million=cost_per_million(
+            ours[last]["throughput_per_s"],
+            ours["cores"] if timing.threads[-1] == "all" else int(timing.threads[-1]),
+            price_per_core_hour,
+        ),
         quantized_ops=size["quantized_ops"],
         weights=size["weights"],
         max_length=size["max_length"],

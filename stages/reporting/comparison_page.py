@@ -1,5 +1,6 @@
 """The comparison as Markdown: what is printed, and pasted into a pull request."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -88,7 +89,8 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
         f"{mean}drop on validation against a budget of {settings.max_drop_points:g} points. On "
         "the front: no other variant is as good in score, p90 and size. "
         f"p50 and p90: {first}, texts cut to {cost.max_length} tokens, padded to "
-        f"{timing.padding}; texts/s: {last}. "
+        f"{timing.padding}; texts/s: {last}; cost per million texts at that, "
+        f"{settings.price_per_core_hour:g} a core-hour. "
         f"{environment['cpu']}, {environment['instruction_set']}, {environment['cores']} cores, "
         f"torch {environment['torch']}."
     )
@@ -154,6 +156,7 @@ def summary_cells(name: str, row: Row) -> Cells:
         "p90 ms": f"{row.cost.p90_ms:.2f}",
         "speed-up p90": f"{row.cost.speedup_p90:.2f}x",
         "MB": f"{row.cost.size_mb:.1f}",
+        "needs there": variants.get(name).needs,
         "on the front": "yes" if row.on_front else "",
     }
 
@@ -199,6 +202,10 @@ def seed_cells(
     }
 
 
+def known(value: float, form: str) -> str:
+    return "-" if math.isnan(value) else f"{value:{form}}"
+
+
 def cost_cells(name: str, row: Row) -> Cells:
     cost = row.cost
     return {
@@ -209,5 +216,8 @@ def cost_cells(name: str, row: Row) -> Cells:
         "texts/s": f"{cost.throughput_per_s:.0f}",
         "MB": f"{cost.size_mb:.1f}",
         "smaller": f"{cost.size_ratio:.2f}x",
+        "peak MB": known(cost.peak_memory_mb, ".0f"),
+        "cost per million": known(cost.cost_per_million, ".2f"),
+        "needs there": variants.get(name).needs,
         "quantized operators": f"{cost.quantized_ops}",
     }

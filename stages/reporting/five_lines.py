@@ -34,6 +34,6 @@ def five_lines(task: str, params: Params) -> str:
         f"{before.p90_ms:.1f} (p90, {group}).{busy}",
         "smaller": f"{cost.size_ratio:.2f} times: {cost.size_mb:.1f} MB instead of "
         f"{before.size_mb:.1f}",
-        "read": f"{paths.REPORTS / task / 'compare.md'}; the files are in {paths.EXPORTS / task}/",
+        "read": f"{paths.REPORTS / task / 'index.html'}; the files are in {paths.EXPORTS / task}/",
     }
     return "\n".join(f"{task} {word + ':':9}{text}" for word, text in lines.items())

@@ -38,7 +38,16 @@ class Predictions:
         columns = (ours["label"], fp32["predicted"], ours["predicted"])
         return Answers(*(column.to_numpy(dtype=self.kind) for column in columns))
 
+    def ids(self, seed: int, name: str, split: str) -> list[str]:
+        ids: list[str] = self.tables[seed, name, split]["id"].tolist()
+        return ids
+
+    def logits(self, seed: int, name: str, split: str) -> np.ndarray:
+        """Shape (n, outputs)."""
+        table = self.tables[seed, name, split]
+        columns = [column for column in table if str(column).startswith("logit_")]
+        return table[columns].to_numpy(dtype=float)
+
 
 def read(file: Path) -> pd.DataFrame:
-    columns = ["split", "id", "label", "predicted"]
-    return pd.read_csv(file, dtype={"id": str}, keep_default_na=False, usecols=columns)
+    return pd.read_csv(file, dtype={"id": str}, keep_default_na=False)

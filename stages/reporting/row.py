@@ -5,6 +5,7 @@ each key. Keys of validation, which decides, have no prefix; those of another sp
 name.
 """
 
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -67,6 +68,9 @@ class Cost:
     """Latency at the first batch size and thread count of params.yaml, and size.
 
     Attributes:
+        peak_memory_mb: see `TimedProcess`.
+        cost_per_million: what a million texts cost at `throughput_per_s`, see
+            `compare.price_per_core_hour`; both are NaN in results that are older than they.
         classes_were: see `Recipe`; in one string.
     """
 
@@ -85,6 +89,8 @@ class Cost:
     max_length: int
     instruction_set: str
     contended: int
+    peak_memory_mb: float = math.nan
+    cost_per_million: float = math.nan
     classes_were: str = ""
 
 

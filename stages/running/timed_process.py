@@ -6,6 +6,7 @@ that waits for its next request sleeps in `readline`.
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -13,10 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from safetensors.numpy import load_file, save_file
 
+from stages.measure.size import MB
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
+
+PEAK_MEMORY = "peak memory"  # a request; all others are lists of batches
 
 
 class TimedProcess:
@@ -54,12 +59,20 @@ class TimedProcess:
 
     def milliseconds(self, keys: list[str]) -> list[float]:
         """Run the batches of these names one after the other; milliseconds of each call."""
+        times: list[float] = self.ask(keys)
+        return times
+
+    def peak_memory_mb(self) -> float:
+        """Most that it has held so far, beyond what it held before it loaded the variant."""
+        megabytes: float = self.ask(PEAK_MEMORY)
+        return megabytes
+
+    def ask(self, request: Any) -> Any:
         assert self.child.stdin is not None
         with suppress(BrokenPipeError):  # the child is gone: `answer` finds no line and says so
-            self.child.stdin.write(json.dumps(keys) + "\n")
+            self.child.stdin.write(json.dumps(request) + "\n")
             self.child.stdin.flush()
-        times: list[float] = self.answer()
-        return times
+        return self.answer()
 
     def answer(self) -> Any:
         assert self.child.stdout is not None
@@ -109,12 +122,16 @@ def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
 
     torch.set_num_threads(int(threads))
     torch.set_num_interop_threads(1)
+    before = psutil.Process().memory_info().rss
     predict = variants.get(variant).engine.load(Path(artifact))
     loaded = read_batches(Path(batches))
     print(json.dumps({"threads": torch.get_num_threads()}), file=answers, flush=True)
     for line in sys.stdin:
-        times = []
         keys = json.loads(line)
+        if keys == PEAK_MEMORY:
+            print(json.dumps((peak_memory() - before) / MB), file=answers, flush=True)
+            continue
+        times = []
         # After another process ran, caches are cold and its threads may still spin: a call that
         # does not count. Otherwise every first call of a block would be in the slowest tenth.
         predict(loaded[keys[0]])
@@ -123,6 +140,12 @@ def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
             predict(loaded[key])
             times.append(1000 * (time.perf_counter() - start))
         print(json.dumps(times), file=answers, flush=True)
+
+
+def peak_memory() -> int:
+    """Bytes of memory that this process has held at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 if __name__ == "__main__":

@@ -122,10 +122,13 @@ class Compare(Section):
     max_drop_points: float = Field(ge=0)
     bootstrap_samples: int = Field(ge=100)
     confidence: float = Field(gt=0.5, lt=1)
+    price_per_core_hour: float = Field(ge=0)
 
 
 class Export(Section):
     variant: str
+    # What auto chooses among; onnx: what was timed in ONNX Runtime.
+    needs: Literal["any", "onnx", "no-compiler"]
 
 
 class Params(Section):

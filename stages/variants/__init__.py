@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from stages.model.tokens import Predict
 
 __all__ = [
+    "ONNX_RUNTIME",
+    "OWN_LIBRARY",
     "REFERENCE",
+    "TORCH",
     "Engine",
     "Ingredients",
     "Skipped",
@@ -43,6 +46,9 @@ __all__ = [
 ]
 
 REFERENCE = "fp32"
+# What must be there where a variant runs as it was timed here. A library of our own ships compiled;
+# a machine of another kind than this one needs a C++ compiler to make it anew.
+TORCH, ONNX_RUNTIME, OWN_LIBRARY = "torch", "onnxruntime", "own library"
 
 
 class VariantParams(Section):
@@ -109,6 +115,7 @@ class Variant(Generic[Params]):
             before it is built: ranges, sensitivities, trained weights. Most learn nothing.
         kernel: what multiplies on this machine, where that depends on it.
         counts: its engine is a `CountingEngine`.
+        needs: TORCH, ONNX_RUNTIME or OWN_LIBRARY.
         ships: False for a reference that stands in the tables alone; its engine refuses to export.
     """
 
@@ -118,6 +125,7 @@ class Variant(Generic[Params]):
     calibrate: Callable[[Ingredients, Params], None] = learn_nothing
     kernel: Callable[[], str] = library
     counts: bool = False
+    needs: str = TORCH
     ships: bool = True
 
     @cached_property

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.variants import Ingredients, Variant, VariantParams
+from stages.variants import OWN_LIBRARY, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
@@ -30,4 +30,6 @@ def kernel() -> str:
     return fastest_kernel()
 
 
-VARIANT = Variant(Params, build, "stages.engines.ibert.engine", kernel=kernel, counts=True)
+VARIANT = Variant(
+    Params, build, "stages.engines.ibert.engine", kernel=kernel, counts=True, needs=OWN_LIBRARY
+)

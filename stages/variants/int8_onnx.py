@@ -7,7 +7,7 @@ Fast where the CPU has VNNI; elsewhere on x86 the weights get 7 bits (`reduce_ra
 from pathlib import Path
 from typing import Literal
 
-from stages.variants import Ingredients, Variant, VariantParams
+from stages.variants import ONNX_RUNTIME, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
@@ -22,4 +22,4 @@ def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
     build_onnx(ingredients, folder, "int8", **params.own())
 
 
-VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.engine")
+VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.engine", needs=ONNX_RUNTIME)

@@ -7,7 +7,7 @@ with VNNI they are slower than int8_onnx, whose instruction they cannot use.
 from pathlib import Path
 from typing import Literal
 
-from stages.variants import Ingredients, Variant, VariantParams
+from stages.variants import ONNX_RUNTIME, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
@@ -22,4 +22,4 @@ def build(ingredients: Ingredients, folder: Path, params: Params) -> None:
     build_onnx(ingredients, folder, "uint8", **params.own())
 
 
-VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.engine")
+VARIANT = Variant(Params, build, runs_on="stages.engines.onnx.engine", needs=ONNX_RUNTIME)

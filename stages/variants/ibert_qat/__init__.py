@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stages.variants import Ingredients, Variant, VariantParams
+from stages.variants import OWN_LIBRARY, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
@@ -44,4 +44,6 @@ def kernel() -> str:
     return fastest_kernel()
 
 
-VARIANT = Variant(Params, build, "stages.engines.ibert.engine", calibrate, kernel, counts=True)
+VARIANT = Variant(
+    Params, build, "stages.engines.ibert.engine", calibrate, kernel, counts=True, needs=OWN_LIBRARY
+)

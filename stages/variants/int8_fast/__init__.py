@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from stages.variants import Ingredients, Variant, VariantParams
+from stages.variants import OWN_LIBRARY, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
@@ -31,4 +31,6 @@ def kernel() -> str:
     return choose_kernel()
 
 
-VARIANT = Variant(Params, build, "stages.variants.int8_fast.engine", kernel=kernel)
+VARIANT = Variant(
+    Params, build, "stages.variants.int8_fast.engine", kernel=kernel, needs=OWN_LIBRARY
+)

@@ -1,0 +1,1 @@
+"""A task's comparison as one page, reports/<task>/index.html: opens from disk, loads nothing."""
