@@ -5,12 +5,15 @@ import errno
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 
 from stages.plumbing.cpu_share import all_threads, limited_by
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which some libraries put into messages
 
 
 class UserError(Exception):
@@ -65,7 +68,8 @@ def fail(stage: str, message: str) -> None:
 
 def in_short(error: BaseException) -> str:
     """A library's exception in one line: its kind, and the first line of what it says."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    plain = COLOURS.sub("", str(error))
+    said = next((line.strip() for line in plain.splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
 
 

