@@ -111,8 +111,8 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-# The two files that start from one finished pipeline.
-FINISHED = ("pipeline/test_dag.py", "pipeline/test_kill.py")
+# The files that start from one finished pipeline.
+FINISHED = ("pipeline/test_dag.py", "pipeline/test_kill.py", "pipeline/test_share.py")
 
 
 @pytest.hookimpl(tryfirst=True)
