@@ -3,8 +3,8 @@
 import sys
 from importlib.util import find_spec
 
-# Every stage passes here before it imports anything else. A few requirements are looked for, none is
-# imported: a matter of milliseconds.
+# Every stage passes here before it imports anything else. Looking for requirements takes
+# milliseconds, importing them seconds.
 MISSING = [name for name in ("pydantic", "torch", "transformers") if find_spec(name) is None]
 if MISSING:
     print(
