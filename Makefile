@@ -3,7 +3,7 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check report plots test test-fast lint tables bench preset-%
+.PHONY: help repro check report plots push pull test test-fast lint tables bench preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -33,6 +33,12 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
+	@$(RUN) stages.commands.share push $(REMOTE)
+
+pull: $(VENV)/ready             ## `dvc pull`, the same
+	@$(RUN) stages.commands.share pull $(REMOTE)
 
 tables: $(VENV)/ready           ## write the tables in README and docs/ anew, from committed results
 	$(RUN) stages.commands.write_tables

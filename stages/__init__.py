@@ -1,1 +1,16 @@
 """One stage, one file: `python -m stages.<stage> <task> [<variant>]`, run by DVC from dvc.yaml."""
+
+import sys
+from importlib.util import find_spec
+
+# Every stage passes here before it imports anything else. Looking for requirements takes
+# milliseconds, importing them seconds.
+MISSING = [name for name in ("pydantic", "torch", "transformers") if find_spec(name) is None]
+if MISSING:
+    print(
+        f"stages: {sys.executable or 'this Python'} lacks {', '.join(MISSING)}: activate the "
+        "project's environment with 'source .venv/bin/activate' ('make .venv/ready' builds it) "
+        "and run again",
+        file=sys.stderr,
+    )
+    raise SystemExit(2)

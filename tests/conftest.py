@@ -112,7 +112,7 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # The files that start from one finished pipeline.
-FINISHED = ("pipeline/test_dag.py", "pipeline/test_kill.py", "pipeline/test_page.py")
+FINISHED = tuple(f"pipeline/test_{name}.py" for name in ("dag", "kill", "page", "share"))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,8 +8,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# Can stop a stage (arguments, errors, safe writing), never change its result.
-NO_RESULT = ("stages/plumbing/", "stages/settings/")
+# Can stop a stage (missing libraries, arguments, errors, safe writing), never change its result.
+NO_RESULT = ("stages/__init__.py", "stages/plumbing/", "stages/settings/")
 NATIVE = (".h", ".c", ".cpp", ".j2", ".css", ".js")
 
 
