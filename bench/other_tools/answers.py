@@ -25,6 +25,7 @@ def fp32(model: Path) -> Predict:
     import torch
     from transformers import AutoModelForSequenceClassification
 
+    torch.set_num_threads(1)  # single texts: a second thread mostly waits
     module = AutoModelForSequenceClassification.from_pretrained(
         model, trust_remote_code=False, dtype=torch.float32
     ).eval()

@@ -49,6 +49,7 @@ def take(command: Command, model: Path, data: Path, folder: Path, programs: Path
         child = subprocess.Popen(
             command.words(model, data),
             cwd=folder,
+            # Python's warnings are for the tool's makers, and are not what it says to its user.
             env=os.environ | {"PATH": search, "PYTHONWARNINGS": "ignore"},
             stdout=output,
             stderr=subprocess.STDOUT,
