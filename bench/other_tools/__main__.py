@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from bench.environment import environment
-from bench.environments import own
+from bench.environments import Environment, own
 from bench.options import SCRATCH, checked
 from bench.other_tools import olive, optimum, pipeline
 from bench.other_tools.answers import answers, fp32
@@ -31,32 +31,30 @@ FOLDER = SCRATCH / "other_tools"
 TOOLS: dict[str, ModuleType] = {"pipeline": pipeline, "olive": olive, "optimum": optimum}
 
 
-def main(model: str, data: str, tools: str, out: Path) -> None:
-    """Run `tools`; of the others the last run's records are kept, if the same model and file.
+def main(model: str, data: str, chosen: str, out: Path) -> None:
+    """Run the `chosen`; of the others, keep the records of the same model and file.
 
     Raises:
         UserError: a tool is unknown, or the model or file is not what all tools can take.
     """
     need_git()
-    names = checked("--tools", tools, list(TOOLS))
+    names = checked("--tools", chosen, list(TOOLS))
     job = Job.given(model, data)
-    key, expected = job.key, None
-    for name in names:
+    tools = {name: cast(Tool, TOOLS[name]) for name in names}
+    # Before torch is imported: its imports add to the packages that an environment's key names.
+    places = {name: place_of(name, tool) for name, tool in tools.items()}
+    key = job.key
+    print("fp32: answering", flush=True)
+    expected = answers(fp32(job.model), job.classes, job) if tools else []
+    for name, tool in tools.items():
         print(f"{name}: started", flush=True)
-        tool = cast(Tool, TOOLS[name])
-        place = own(name, tool.REQUIREMENTS, tool.MODULES) if tool.REQUIREMENTS else None
-        if place and place.lacking:
-            record = left_out(tool, place.lacking)
+        if why := places[name].lacking:
+            record = left_out(tool, why)
         else:
-            if expected is None:
-                print("fp32: answering", flush=True)
-                expected = answers(fp32(job.model), job.classes, job)
-            programs = place.python.parent if place else Path(sys.executable).parent
-            record = run(tool, job, FOLDER / name, programs, expected)
+            record = run(tool, job, FOLDER / name, places[name].python.parent, expected)
         print(f"{name}: {record['left_out'] or 'done'}", flush=True)
         write_json(FOLDER / f"{name}.json", {"key": key} | record)
-    records = [read_json(file) for name in TOOLS if (file := FOLDER / f"{name}.json").exists()]
-    records = [record for record in records if record.pop("key") == key]
+    records = [record_of(name, key) for name in TOOLS]
     found = {
         "environment": environment(),
         "contended": any(record["others_pct"] > BUSY_PCT for record in records),
@@ -66,6 +64,21 @@ def main(model: str, data: str, tools: str, out: Path) -> None:
     }
     write_json(out, found)
     print(f"\n{markdown(found)}\n\nwritten to {out}; 'make tables' renews docs/other_tools.md")
+
+
+def place_of(name: str, tool: Tool) -> Environment:
+    if tool.REQUIREMENTS:
+        return own(name, tool.REQUIREMENTS, tool.MODULES)
+    return Environment(Path(sys.executable))
+
+
+def record_of(name: str, key: str) -> dict[str, Any]:
+    """What lies there of this model and file, or that nothing does."""
+    file = FOLDER / f"{name}.json"
+    record: dict[str, Any] = read_json(file) if file.exists() else {}
+    if record.pop("key", "") != key:
+        return left_out(cast(Tool, TOOLS[name]), "not run on this model and file yet")
+    return record
 
 
 def left_out(tool: Tool, why: str) -> dict[str, Any]:
@@ -146,7 +159,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m bench.other_tools", description=__doc__)
     parser.add_argument("model", help="a folder as transformers saves it")
     parser.add_argument("data", help="a CSV of texts and their right labels")
-    parser.add_argument("--tools", default=",".join(TOOLS), help="those that are run anew")
+    parser.add_argument(
+        "--tools", dest="chosen", default=",".join(TOOLS), help="those that are run anew"
+    )
     parser.add_argument("--out", type=Path, default=OUT)
     try:
         main(**vars(parser.parse_args()))
