@@ -44,7 +44,7 @@ def main(model: str, data: str, chosen: str, out: Path) -> None:
     # Before torch is imported: its imports add to the packages that an environment's key names.
     places = {name: place_of(name, tool) for name, tool in tools.items()}
     key = job.key
-    print("fp32: answering", flush=True)
+    print("fp32: answering" if tools else "no tool is run anew", flush=True)
     expected = answers(fp32(job.model), job.classes, job) if tools else []
     for name, tool in tools.items():
         print(f"{name}: started", flush=True)
