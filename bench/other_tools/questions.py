@@ -60,12 +60,12 @@ class Judgement:
 
 def unless_said(said: Said, question: str) -> Judgement:
     """For what a tool has no feature for: no, unless a line of it speaks of that all the same."""
-    words = f"(?i){QUESTIONS[question][1]}"
-    if line := said.line(words):
+    words = QUESTIONS[question][1]
+    if line := said.line(f"(?i){words}"):
         return Judgement(PARTLY, line)
     for name, text in said.files.items():
-        if line := Said(text, {}).line(words):
-            return Judgement(PARTLY, f"{name}: {line}")
+        if found := re.search(f"(?i).*{words}.*", text):
+            return Judgement(PARTLY, f"{name}: {found[0].strip()}")
     files = f" nor in {', '.join(said.files)}" if said.files else ""
     return Judgement(NO, f"nothing of it in the {len(said.lines())} lines that it printed{files}")
 

@@ -135,8 +135,8 @@ def test_a_line_that_speaks_of_a_question_is_shown_where_no_answer_was_expected(
     said = Said("Model size: 23.1 MB\n", {})
     assert optimum.judge(said)["smaller"].answered == "partly"
     assert optimum.judge(said)["smaller"].evidence == "Model size: 23.1 MB"
-    written = Said("", {"report.txt": "accuracy: 0.84\n"})
-    assert optimum.judge(written)["lose"].evidence == "report.txt: accuracy: 0.84"
+    written = Said("", {"report.json": '{\n  "accuracy": 0.84\n}\n'})
+    assert optimum.judge(written)["lose"].evidence == 'report.json: "accuracy": 0.84'
 
 
 def test_olives_user_writes_a_workflow_that_is_json(job: Job) -> None:
