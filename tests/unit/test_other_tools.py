@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -187,7 +188,12 @@ def test_input_that_not_all_tools_can_take_is_refused_in_one_line(
 def found(of_olive: Said, contended: bool) -> dict:
     step = {"typed": "olive run", "cpu_minutes": 1.25, "wall_minutes": 9.5, "code": 0}
     judged = {name: vars(one) for name, one in olive.judge(of_olive).items()}
-    took = {"title": "Olive", "version": "0.13.0", "left_out": "", "steps": [step, step]}
+    took: dict[str, Any] = {
+        "title": "Olive",
+        "version": "0.13.0",
+        "left_out": "",
+        "steps": [step, step],
+    }
     took |= {"files": {"run.json": ["{", "}"]}, "size_mb": 23.07, "differing": 4}
     took |= {"accuracy": 0.85, "reported": {"f1": 0.9}, "questions": judged}
     absent = {"title": "optimum-onnx", "left_out": "cannot be installed: no such package"}
