@@ -3,7 +3,7 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check report plots push pull test test-fast lint tables bench preset-%
+.PHONY: help repro check report plots push pull test test-fast lint tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -45,6 +45,9 @@ tables: $(VENV)/ready           ## write the tables in README and docs/ anew, fr
 
 bench: $(VENV)/ready-bench      ## the race against every peer; ISA=avx2 hides what this CPU has more
 	$(RUN) bench --isa $(ISA) $(ARGS)
+
+other-tools: $(VENV)/ready      ## your fine-tuned model and CSV, here and in Olive and optimum-onnx. MODEL= DATA=
+	$(RUN) bench.other_tools "$(MODEL)" "$(DATA)"
 
 preset-%: $(VENV)/ready         ## write the settings of presets/<name>.yaml into params.yaml
 	$(RUN) stages.commands.preset $*

@@ -216,6 +216,12 @@ def bits(results: Path) -> str:
     return markdown(read_json(results))
 
 
+def other_tools(results: Path) -> str:
+    from bench.other_tools.table import markdown
+
+    return markdown(read_json(results))
+
+
 def threads(results: Path) -> str:
     """How many times as fast two threads are as one."""
     from bench.ours import TAKEN_AWAY
@@ -301,6 +307,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "threads": threads,
     "integers": integers,
     "bits": bits,
+    "other_tools": other_tools,
 }
 
 

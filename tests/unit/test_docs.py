@@ -41,6 +41,7 @@ MADE_FROM = [
     ("docs/race.md", "race", "bench/results.json", ["runners", 0, "size_mb"]),
     ("docs/ibert.md", "integers", "bench/integers.json", ["targets", 0, "measured"]),
     ("docs/ibert.md", "bits", "bench/bits.json", ["splits", "validation", "texts"]),
+    ("docs/other_tools.md", "other_tools", "docs/evidence/three_tools.json", ["model", "texts"]),
 ]  # fmt: skip
 
 
