@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from bench.other_tools.job import Job
-from bench.other_tools.questions import NO, PARTLY, Judgement, Said, if_found, unless_said
+from bench.other_tools.questions import Judgement, Said, if_found, unless_said
 from bench.other_tools.steps import Command
 from stages import variants
 from stages.dataset.task import Task
@@ -18,7 +18,8 @@ TITLE, PACKAGE = "this pipeline", ""
 REQUIREMENTS: tuple[str, ...] = ()
 MODULES: tuple[str, ...] = ()
 ENDINGS = (".onnx", ".pt", ".safetensors")  # of files with weights
-PREDICTIONS = re.compile(r"predictions/.*\.csv$")
+# On the page, over the table of a variant's texts.
+CHANGED = re.compile(r"<summary><strong>(\w+)</strong>: (\d[\d,]* of \d[\d,]* answers change)")
 
 
 def prepare(folder: Path) -> None:
@@ -46,26 +47,25 @@ def shipped(folder: Path) -> str:
 
 def written(folder: Path) -> dict[str, str]:
     reports = folder / "reports" / task_of(folder)
-    found = [reports / "compare.md", *sorted(reports.glob("predictions/*/*.csv"))]
+    found = [reports / "compare.md", reports / "index.html"]
     return {str(file.relative_to(folder)): file.read_text() for file in found}
 
 
 def judge(said: Said) -> dict[str, Judgement]:
     page = Said(next(text for name, text in said.files.items() if name.endswith("compare.md")), {})
-    predictions = [name for name in said.files if PREDICTIONS.search(name)]
+    listed = [(name, CHANGED.search(text)) for name, text in said.files.items()]
+    texts = next((f"{name}: {found[1]}, {found[2]}" for name, found in listed if found), "")
     more = page.line(r"undecided on .* texts would decide") or page.line(r"undecided on")
     judged = {
         "ship": said.line(r"^\S+ ships: "),
         "lose": said.line(r"^\S+ loses: .*(%: .* to |nothing: it is)"),
         "faster": said.line(r"^\S+ faster: .*batch 1,"),
         "smaller": said.line(r"^\S+ smaller: "),
+        "texts": texts,
         "undecided": more or said.line(r"^\S+ loses: .*(within|over) budget"),
     }
-    result = {name: if_found(line, unless_said(said, name)) for name, line in judged.items()}
-    example = f"{len(predictions)} files such as {predictions[-1]}" if predictions else ""
-    listed = "hold each row's answer; those that changed are not listed"
-    result["texts"] = Judgement(PARTLY if example else NO, f"{example or 'no files'} {listed}")
-    return result
+    printed = Said(said.printed, {})
+    return {name: if_found(line, unless_said(printed, name)) for name, line in judged.items()}
 
 
 def reported(said: Said) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from bench.other_tools import pipeline
 from stages.measure.accuracy import answers
 from tests.pipeline.conftest import Repo
 
@@ -93,7 +94,9 @@ def test_changed_texts_stand_with_both_probabilities_and_the_label(
         assert 99 <= float(after[1]) <= 100
         right = names[rows["label"][number]]
         assert line["change"] == ("worse" if before[0] == right else "better")
-    assert "3 of 408 answers change" in html
+    found = pipeline.CHANGED.search(html)
+    assert found
+    assert found.groups() == (INT8, "3 of 408 answers change")
 
 
 def test_a_variant_without_a_changed_answer_says_so(html: str) -> None:
