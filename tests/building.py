@@ -12,7 +12,7 @@ import torch
 from stages import variants
 from stages.dataset.task import Task
 from stages.model.artifact import RECIPE, Recipe, copy_without_weights, read_manifest
-from stages.model.classifier import load_checkpoint
+from stages.model.classifier import load_checkpoint, write_torchscript
 from stages.model.tokens import Batch, load_tokenizer
 from stages.plumbing.files import write_json, write_text
 from stages.reporting.model_card import how_to_use
@@ -98,3 +98,14 @@ def ship(artifact: Path, folder: Path, files: list[str], task: Task = mrpc.DATAS
     write_text(folder / "README.md", "\n".join(how_to_use(task, manifest.recipe, predicting)))
     write_manifest(folder, task, manifest, predicting)
     return folder
+
+
+def ship_traced(artifact: Path, folder: Path, task: Task = mrpc.DATASET.task) -> Path:
+    """`ship` of TorchScript alone; where the task wants other logits, of a head of its own."""
+    module = load_checkpoint(artifact)
+    if module.config.num_labels != task.outputs:  # type: ignore[union-attr]
+        torch.manual_seed(0)
+        module.classifier = torch.nn.Linear(32, task.outputs)
+    folder.mkdir()
+    write_torchscript(module, read_manifest(artifact).recipe.inputs, folder / "model.pt")
+    return ship(artifact, folder, ["model.pt"], task)

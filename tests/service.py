@@ -4,23 +4,31 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 
 @contextmanager
-def serving(folder: Path) -> Iterator[int]:
-    """The port that `folder`'s serve.py listens on."""
-    command = [sys.executable, "serve.py", "0"]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+def listening(
+    command: list[str], folder: Path, environment: dict[str, str] | None = None
+) -> Iterator[int]:
+    """The port that the service says it listens on, started in `folder` by `command`."""
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, cwd=folder, env=environment
+    )
     try:
         assert child.stdout is not None
         yield int(child.stdout.readline().split()[-1])
     finally:
         child.kill()
         child.communicate()
+
+
+def serving(folder: Path) -> AbstractContextManager[int]:
+    """`listening` with the interpreter of the tests and a free port."""
+    return listening([sys.executable, "serve.py", "0"], folder)
 
 
 def ask(

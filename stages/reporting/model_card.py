@@ -144,36 +144,40 @@ def how_to_use(task: Task, recipe: Recipe, predicting: Predicting | None) -> lis
             "",
         ]
     parts = EXAMPLES[: len(task.text_columns)]
-    text = json.dumps(parts[0] if len(parts) == 1 else parts)
-    quoted = " ".join(f'"{part}"' for part in parts)
-    answer = "label, probability" if task.labels else "_, score"
-    lines = "texts.txt, one a line" if len(parts) == 1 else "pairs.txt, a tab between the two"
+    quoted = [json.dumps(part) for part in parts]
+    text = quoted[0] if len(parts) == 1 else f"({', '.join(quoted)})"
+    request = json.dumps({"texts": [parts[0] if len(parts) == 1 else parts]})
+    file = "of a file, one text a line" if len(parts) == 1 else "of a file, a tab in each pair"
+    answer, said = ("label, probability",) * 2 if task.labels else ("_, score", "score")
     return [
         "## How to use",
         "",
         "```bash",
         "pip install -r requirements.txt",
-        f"python predict.py {quoted}",
+        f"python predict.py {' '.join(quoted)}",
         "```",
         "",
-        f"Of a file: `python predict.py < {lines.partition(',')[0]}`{lines.partition(',')[1]}"
-        f"{lines.partition(',')[2]}. In Python:",
+        f"`python predict.py < texts.txt` gives the answers {file}. In Python:",
         "",
         "```python",
         "from predict import Classifier",
         "",
         'classifier = Classifier(".", threads=1)',
-        f"{answer} = classifier([{text.replace('[', '(').replace(']', ')')}])[0]",
-        f"print({answer.removeprefix('_, ')})",
+        f"{answer} = classifier([{text}])[0]",
+        f"print({said})",
         "```",
         "",
-        f"It runs `{predicting.model}`, after it compared what it loads with `manifest.json`. As a "
-        "service, to this machine alone unless a host is named (`python serve.py 8000 1 0.0.0.0`):",
+        f"Either runs `{predicting.model}`, after what it loads was compared with `manifest.json`. "
+        "As a service, for this machine alone unless a host is named "
+        "(`python serve.py 8000 1 0.0.0.0`):",
         "",
         "```bash",
-        "python serve.py 8000 &",
-        "curl localhost:8000/health",
-        f"curl localhost:8000/classify -d '{json.dumps({'texts': [json.loads(text)]})}'",
+        "python serve.py 8000",
+        "```",
+        "",
+        "```bash",
+        "curl -s localhost:8000/health",
+        f"curl -s localhost:8000/classify -d '{request}'",
         "```",
         "",
     ]
