@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.model.artifact import MANIFEST
+from stages.model.artifact import MANIFEST, Recipe
 from stages.model.classifier import load_checkpoint
 from stages.model.tokens import load_tokenizer
+from stages.reporting.model_card import how_to_use
 from stages.running.exported_folder import why_not, write_tokenizer
 from stages.running.shipped import predict
 from stages.running.shipped.predict import CannotLoad, Classifier
@@ -88,6 +89,16 @@ def test_a_tokenizer_that_would_give_other_tokens_is_noticed(tmp_path: Path) -> 
     assert "also reads bbox" in why_not(tokenizer, [*INPUTS, "bbox"], [*TEXTS], tokens, tmp_path)
     (tmp_path / predict.TOKENIZER).unlink()
     assert "has no tokenizer.json" in why_not(tokenizer, INPUTS, [*TEXTS], tokens, tmp_path)
+
+
+def test_without_predict_the_card_names_the_arrays_and_transformers() -> None:
+    facts = {"task": "mrpc", "model": "m", "weights": "random", "seed": 1, "max_length": 24}
+    recipe = Recipe(**facts, inputs=["input_ids", "langs"])  # type: ignore[arg-type]
+    card = "\n".join(how_to_use(mrpc.DATASET.task, recipe, None))
+    assert "AutoTokenizer" in card
+    assert "`max_length=24`" in card
+    assert "input_ids, langs" in card
+    assert "```" not in card
 
 
 @pytest.fixture(scope="module")
