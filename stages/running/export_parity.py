@@ -170,10 +170,11 @@ def fresh_logits(
 
     named = {f"{run}-{i}": run_[i][1] for run, run_ in runs.items() for i in range(len(run_))}
     with tempfile.TemporaryDirectory() as temporary:
-        inputs, out = (Path(temporary) / f"{name}.safetensors" for name in ("batches", "logits"))
-        save_batches(named, inputs)
+        saved, out = (Path(temporary) / f"{name}.safetensors" for name in ("batches", "logits"))
+        save_batches(named, saved)
         command = [sys.executable, "-m", "stages.running.exported_process", str(folder)]
-        command += [",".join(files), str(inputs), str(torch.get_num_threads()), str(out)]
+        command += [",".join(files), ",".join(next(iter(named.values())))]
+        command += [str(saved), str(torch.get_num_threads()), str(out)]
         code = subprocess.run(command).returncode
         if code:
             raise UserError(

@@ -10,16 +10,20 @@ from stages.running.shipped.predict import LOADERS
 from stages.running.timed_process import read_batches
 
 
-def main(folder: str, files: str, batches: str, threads: str, out: str) -> None:
+def main(folder: str, files: str, inputs: str, batches: str, threads: str, out: str) -> None:
     """Write the logits of each batch as `<file>/<name of the batch>` to `out`.
 
     Args:
         folder: where the files lie.
         files: names, with commas between.
+        inputs: of the model, in its order, likewise; TorchScript has no names for them.
         batches: padded, see `save_batches`.
         out: .safetensors
     """
-    loaded = read_batches(Path(batches))
+    loaded = {
+        name: {argument: batch[argument] for argument in inputs.split(",")}
+        for name, batch in read_batches(Path(batches)).items()
+    }
     logits: dict[str, np.ndarray] = {}
     for file in map(Path(folder).joinpath, files.split(",")):
         run = LOADERS[file.suffix](file, int(threads))
