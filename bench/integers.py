@@ -28,11 +28,13 @@ from bench.workloads import BERT, MINILM, PAIRS, Rows, Workload
 from stages import variants
 from stages.latency import one_timing_at_a_time
 from stages.model import cpu
-from stages.model.artifact import read_recipe
+from stages.model.artifact import read_manifest, read_recipe
 from stages.model.tokens import encode, load_tokenizer
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import new_folder, write_json
 from stages.reporting.markdown_table import pipe_table
+from stages.running.exported_folder import write_manifest, write_predict, write_tokenizer
+from stages.tasks import mrpc
 
 FILE = Path(__file__).with_name("integers.json")
 BLOCK = (8, 128)  # texts and tokens of the batch that the paper's speed-up is compared on
@@ -163,7 +165,7 @@ def ratios(outcomes: dict[str, Outcome]) -> dict[str, float | None]:
     return found
 
 
-ANSWER = "from classify import Classifier; Classifier('.')(['a text of some words'])"
+ANSWER = "from predict import Classifier; Classifier()([('a text of', 'some words')])"
 
 
 def first_answer(artifact: Path, shipped: Path) -> dict[str, float]:
@@ -171,10 +173,10 @@ def first_answer(artifact: Path, shipped: Path) -> dict[str, float]:
     with new_folder(shipped) as folder:
         for path in artifact.iterdir():
             (folder / path.name).write_bytes(path.read_bytes())
-        variants.get("ibert").engine.export(artifact, folder)
-        recipe = read_recipe(artifact)
-        facts = {"labels": ["0", "1"], "inputs": recipe.inputs, "max_length": recipe.max_length}
-        write_json(folder / "manifest.json", facts)
+        (weights, *_) = variants.get("ibert").engine.export(artifact, folder)
+        manifest, task = read_manifest(artifact), mrpc.DATASET.task
+        write_tokenizer(load_tokenizer(artifact), manifest.recipe.max_length, folder)
+        write_manifest(folder, task, manifest, write_predict([weights], folder))
     seconds: dict[str, list[float]] = {"import numpy, tokenizers": [], ANSWER: []}
     for _ in range(STARTS):
         for code, times in seconds.items():

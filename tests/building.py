@@ -10,10 +10,13 @@ import pandas as pd
 import torch
 
 from stages import variants
-from stages.model.artifact import RECIPE, Recipe
-from stages.model.classifier import load_checkpoint
-from stages.model.tokens import Batch
-from stages.plumbing.files import write_json
+from stages.dataset.task import Task
+from stages.model.artifact import RECIPE, Recipe, copy_without_weights, read_manifest
+from stages.model.classifier import load_checkpoint, write_torchscript
+from stages.model.tokens import Batch, load_tokenizer
+from stages.plumbing.files import write_json, write_text
+from stages.reporting.model_card import how_to_use
+from stages.running.exported_folder import write_manifest, write_predict, write_tokenizer
 from stages.tasks import mrpc
 from stages.variants import Ingredients
 from tests.conftest import mrpc_lines
@@ -84,3 +87,25 @@ def build(name: str, ingredients: Ingredients, folder: Path, **settings: object)
     with chdir(folder.parent):
         variants.build_artifact(name, ingredients, variants.get(name).params(**settings), folder)
     return folder
+
+
+def ship(artifact: Path, folder: Path, files: list[str], task: Task = mrpc.DATASET.task) -> Path:
+    """What stage export leaves around model files; of the card, how to use it."""
+    manifest = read_manifest(artifact)
+    copy_without_weights(artifact, folder)
+    write_tokenizer(load_tokenizer(artifact), manifest.recipe.max_length, folder)
+    predicting = write_predict(files, folder)
+    write_text(folder / "README.md", "\n".join(how_to_use(task, manifest.recipe, predicting)))
+    write_manifest(folder, task, manifest, predicting)
+    return folder
+
+
+def ship_traced(artifact: Path, folder: Path, task: Task = mrpc.DATASET.task) -> Path:
+    """`ship` of TorchScript alone; where the task wants other logits, of a head of its own."""
+    module = load_checkpoint(artifact)
+    if module.config.num_labels != task.outputs:  # type: ignore[union-attr]
+        torch.manual_seed(0)
+        module.classifier = torch.nn.Linear(32, task.outputs)
+    folder.mkdir()
+    write_torchscript(module, read_manifest(artifact).recipe.inputs, folder / "model.pt")
+    return ship(artifact, folder, ["model.pt"], task)

@@ -1,5 +1,6 @@
-"""The README.md of an export: what it is, how good, how fast, how to load it."""
+"""The README.md of an export: what it is, how good, how fast, how to use it."""
 
+import json
 import runpy
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,20 @@ from stages.plumbing import paths
 from stages.plumbing.files import read_json
 from stages.reporting.comparison_page import renumbered
 from stages.reporting.row import Row
-from stages.running.exported_process import LOADER, RUNTIME
+from stages.running.exported_folder import Predicting
+from stages.running.shipped.predict import LOADER, RUNTIME
 from stages.settings.params import load_params
 
 EXAMPLES = ("A text of yours.", "And its second part.")
 
 
-def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: Path) -> str:
+def model_card(
+    task: Task,
+    manifest: Manifest,
+    metrics: dict[str, Any],
+    folder: Path,
+    predicting: Predicting | None,
+) -> str:
     """Markdown with a YAML head, as model hubs read it; `folder` holds what ships."""
     recipe, headline, params = manifest.recipe, task.metrics[0], load_params()
     confidence = f"{100 * params.compare.confidence:g} %"
@@ -82,28 +90,19 @@ def model_card(task: Task, manifest: Manifest, metrics: dict[str, Any], folder: 
             f"validation, {facts['agreement_pct']:.2f} % of the variant's answers, largest logit "
             f"difference {facts['max_difference']:.2g}"
         )
+        if facts["file"].endswith(".pt") and (folder / LOADER).exists():
+            lines[-1] += "; `import load_kernel` first, which compiles its operators"
+    some = next(iter(metrics["files"].values()))
     lines.append(
-        f"- For comparison: the variant itself gives the same answer on "
-        f"{next(iter(metrics['files'].values()))['variant_self_agreement_pct']:.2f} % of the rows "
-        "whether a row is in a padded batch or alone."
+        f"- For comparison: of {some['alone_rows']} rows the variant itself gives "
+        f"{some['variant_self_agreement_pct']:.2f} % the same answer in a padded batch and alone"
     )
-    texts = ", ".join(f'"{text}"' for text in EXAMPLES[: len(task.text_columns)])
     train_rows = f"{data['splits']['train']['rows']:,}"
     rows = f"{train_rows} training rows" if recipe.trained else f"{train_rows} rows for calibration"
     lines += [
         "- `manifest.json`: sha256 of every file, labels, inputs, library versions",
         "",
-        "## How to load",
-        "",
-        "```python",
-        *how_to_load(
-            recipe,
-            texts,
-            [facts["file"] for facts in metrics["files"].values()],
-            [loader for loader in (LOADER, RUNTIME) if (folder / loader).exists()],
-        ),
-        "```",
-        "",
+        *how_to_use(task, recipe, predicting),
         *how_to_build(folder),
         "## Data and licence",
         "",
@@ -126,41 +125,59 @@ def how_to_build(folder: Path) -> list[str]:
         "",
         "```bash",
         classify["COMPILE"],
+        f"python predict.py --trust {classify['LIBRARY']}",
         "```",
         "",
     ]
 
 
-def how_to_load(recipe: Recipe, texts: str, files: list[str], loaders: list[str]) -> list[str]:
-    """Python that runs the export: its runtime, or TorchScript, or ONNX where there is no other."""
-    if RUNTIME in loaders:
-        lines = [
-            "from classify import Classifier  # numpy and tokenizers, no torch",
+def how_to_use(task: Task, recipe: Recipe, predicting: Predicting | None) -> list[str]:
+    """Commands and Python that run the export as they stand."""
+    if predicting is None:
+        return [
+            "## How to use",
             "",
-            'classifier = Classifier(".", threads=1)',
-            f"label, probability = classifier([({texts})])[0]",
+            "No `predict.py`: this model's tokenizer needs transformers. "
+            '`AutoTokenizer.from_pretrained(".")`, with `truncation=True` and '
+            f"`max_length={recipe.max_length}`, gives the arrays that a model file takes, in this "
+            f"order: {', '.join(recipe.inputs)}.",
+            "",
         ]
-        if LOADER in loaders:
-            lines += ["", "# or in torch, behind `import torch, load_kernel`, which compiles:"]
-            lines.append('# torch.jit.load("model.pt")')
-        return lines
-    torchscript = "model.pt" in files
-    kind = "pt" if torchscript else "np"
-    order = ", ".join(f'batch["{name}"]' for name in recipe.inputs)
-    lines = ["import torch" if torchscript else "import onnxruntime"]
-    lines += ["from transformers import AutoTokenizer", ""]
-    for loader in loaders:
-        name = loader.removesuffix(".py")
-        lines.append(f"import {name}  # compiles the kernel: AVX2, a C++ compiler")
-    lines.append('tokenizer = AutoTokenizer.from_pretrained(".")')
-    if torchscript:
-        lines.append('model = torch.jit.load("model.pt")')
-    else:
-        lines.append('session = onnxruntime.InferenceSession("model.onnx")')
-    lines.append(
-        f"batch = tokenizer({texts}, truncation=True, max_length={recipe.max_length}, "
-        f'return_tensors="{kind}")'
-    )
-    if torchscript:
-        return [*lines, f"logits = model({order})"]
-    return [*lines, f"logits = session.run(None, {{k: batch[k] for k in {recipe.inputs}}})[0]"]
+    parts = EXAMPLES[: len(task.text_columns)]
+    quoted = [json.dumps(part) for part in parts]
+    text = quoted[0] if len(parts) == 1 else f"({', '.join(quoted)})"
+    request = json.dumps({"texts": [parts[0] if len(parts) == 1 else parts]})
+    file = "of a file, one text a line" if len(parts) == 1 else "of a file, a tab in each pair"
+    answer, said = ("label, probability",) * 2 if task.labels else ("_, score", "score")
+    return [
+        "## How to use",
+        "",
+        "```bash",
+        "pip install -r requirements.txt",
+        f"python predict.py {' '.join(quoted)}",
+        "```",
+        "",
+        f"`python predict.py < texts.txt` gives the answers {file}. In Python:",
+        "",
+        "```python",
+        "from predict import Classifier",
+        "",
+        'classifier = Classifier(".", threads=1)',
+        f"{answer} = classifier([{text}])[0]",
+        f"print({said})",
+        "```",
+        "",
+        f"Either runs `{predicting.model}`, after what it loads was compared with `manifest.json`. "
+        "As a service, for this machine alone unless a host is named "
+        "(`python serve.py 8000 1 0.0.0.0`):",
+        "",
+        "```bash",
+        "python serve.py 8000",
+        "```",
+        "",
+        "```bash",
+        "curl -s localhost:8000/health",
+        f"curl -s localhost:8000/classify -d '{request}'",
+        "```",
+        "",
+    ]

@@ -309,7 +309,26 @@ def export(artifact, folder):
     onnx.save(model, folder / "model.onnx")
     return files
 """)
-ONNX_ALONE = WRONG_ONNX.replace("return files", "return ['model.onnx']")
+# And TorchScript that is wrong where a row is alone.
+BOTH_WRONG = WRONG_ONNX.replace(
+    "    return files",
+    """
+    import torch
+
+    class Alone(torch.nn.Module):
+        def __init__(self, whole):
+            super().__init__()
+            self.whole = whole
+
+        def forward(self, ids, types, mask):
+            logits = self.whole(ids, types, mask)
+            return -logits if ids.shape[0] == 1 else logits
+
+    whole = torch.jit.load(folder / "model.pt")
+    torch.jit.script(Alone(whole)).save(str(folder / "model.pt"))
+    return files
+""",
+)
 
 
 def test_an_exported_file_with_other_answers_is_left_out(repo: Repo) -> None:
@@ -323,11 +342,24 @@ def test_an_exported_file_with_other_answers_is_left_out(repo: Repo) -> None:
     assert "model.onnx" not in (folder / "README.md").read_text()
     assert "model.onnx" not in json.loads((folder / "manifest.json").read_text())["sha256"]
     assert set(repo.metric("mrpc/export.json")["files"]) == {"pt"}
-    (repo.folder / "stages/variants/toy.py").write_text(ONNX_ALONE)
+    (repo.folder / "stages/variants/toy.py").write_text(BOTH_WRONG)
     said = repo.fails("dvc", "repro", "export@mrpc")
-    assert "export: model.onnx is not toy" in said
+    assert "model.onnx is not toy: same answer on" in said
+    assert "model.pt is not toy: same answer on 100.00 % of the validation rows and on " in said
     assert "Traceback" not in said
     assert not (folder / "model.pt").exists()  # DVC took the old export away, and none is left half
+
+
+def test_an_export_is_compared_with_the_variant_and_not_with_another_ones_answers(
+    repo: Repo,
+) -> None:
+    """What stage evaluate left is taken at its word only where the variant still says the same."""
+    before = repo.metric("mrpc/export.json")
+    folder = repo.folder / "reports/mrpc/predictions/seed_42"
+    (folder / "int8_dynamic.csv").unlink()  # which may be a link into DVC's cache
+    (folder / "int8_dynamic.csv").write_bytes((folder / "fp32.csv").read_bytes())
+    repo.stage("export", "mrpc")
+    assert repo.metric("mrpc/export.json") == before
 
 
 def test_two_clones_share_results_through_a_folder_remote(repo: Repo, tmp_path: Path) -> None:

@@ -3,11 +3,15 @@
 import json
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from stages.running.shipped.predict import Classifier
 from tests.conftest import WORDS
 from tests.families import tiny_roberta, tiny_xlnet
 from tests.glue_files import write_mirror
@@ -80,6 +84,23 @@ def test_every_task_goes_from_its_source_to_an_export(several: Repo, task: str) 
     assert exported["variant"] == INT8
     assert {facts["file"] for facts in exported["files"].values()} == {"model.pt", "model.onnx"}
     assert several.metric(f"{task}/finetune/seed_42.json")["model"] == model
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_what_ships_answers_raw_texts_as_the_pipeline_scored_them(several: Repo, task: str) -> None:
+    """Single texts, pairs and scores; padding on the left too."""
+    folder = several.folder / "exports" / task
+    card = (folder / "README.md").read_text()
+    (code,) = re.findall(r"^```python\n(.*?)^```$", card, re.M | re.S)
+    subprocess.run([sys.executable, "-c", code], cwd=folder, check=True)
+    definition = json.loads((several.folder / f"data/{task}/task.json").read_text())
+    rows = pd.read_parquet(several.folder / f"data/{task}/validation.parquet")
+    texts = list(rows[definition["text_columns"]].itertuples(index=False, name=None))
+    found = Classifier(folder).logits([text if len(text) > 1 else text[0] for text in texts])
+    table = pd.read_csv(several.folder / f"reports/{task}/predictions/seed_42/{INT8}.csv")
+    stored = table[table["split"] == "validation"].filter(like="logit_").to_numpy()
+    # One scale per tensor: an answer depends a little on what else is in the batch.
+    assert np.abs(found - stored).max() <= 0.1 * np.abs(stored).max()
 
 
 def test_a_regression_is_compared_by_correlation(several: Repo) -> None:

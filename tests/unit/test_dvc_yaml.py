@@ -111,6 +111,7 @@ def code_of(project: Path) -> dict[str, dict]:
         ("stages/engines/onnx/building.py", {"variants/int8_onnx.json"}),
         ("stages/training/quick_dropout.py", {"finetune.json"}),
         ("stages/reporting/model_card.py", {"export.json"}),
+        ("stages/running/shipped/serve.py", {"export.json"}),
         ("stages/sources/glue_tsv.py", {"tasks/mrpc.json"}),
         ("stages/plumbing/command.py", set()),
     ],

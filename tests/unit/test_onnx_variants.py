@@ -22,7 +22,7 @@ from stages.model.artifact import RECIPE, Recipe
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
-from stages.running.exported_process import LOADERS
+from stages.running.shipped.predict import LOADERS
 from stages.tasks import mrpc
 from tests import building
 from tests.building import INPUTS, batch
@@ -263,7 +263,7 @@ def test_what_was_stored_runs_the_same_after_loading_and_export(
     np.testing.assert_array_equal(variant.engine.load(artifact)(batch()), logits)
     assert np.abs(logits - predictor(load_checkpoint(ingredients.checkpoint))(batch())).max() < 0.05
     assert variant.engine.export(artifact, tmp_path) == ["model.onnx"]
-    np.testing.assert_array_equal(LOADERS[".onnx"](tmp_path / "model.onnx")(batch()), logits)
+    np.testing.assert_array_equal(LOADERS[".onnx"](tmp_path / "model.onnx", 1)(batch()), logits)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,8 +7,6 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import pandas as pd
@@ -17,14 +15,15 @@ import pytest
 from stages import variants
 from stages.engines.ibert import engine
 from stages.engines.runtime.shipped.classify import COMPILE, LIBRARY, WEIGHTS
-from stages.model.artifact import MANIFEST, read_recipe
+from stages.model.artifact import read_recipe
 from stages.model.tokens import batches_of, encode, load_tokenizer, predict_all
-from stages.plumbing.files import write_json
-from stages.running.exported_process import LOADERS
+from stages.reporting.model_card import how_to_build
+from stages.running.shipped.predict import LOADERS, Classifier
 from stages.tasks import mrpc
 from stages.variants.int8_fast.kernel.dispatch import choose_kernel
 from stages.variants.int8_fast.linear import LIBRARY as KERNEL_OF_TORCH
-from tests.building import as_if_trained, build, make_ingredients, training_rows
+from tests.building import as_if_trained, build, make_ingredients, ship, training_rows
+from tests.service import post, serving
 
 pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 
@@ -46,16 +45,14 @@ def variant(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def shipped(variant: str, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An export as stage export leaves it, but for its card."""
+    """An export as stage export leaves it, of the card what runs it."""
     folder = tmp_path_factory.mktemp("shipped")
     ingredients = make_ingredients(as_if_trained(tiny_bert, folder / "model"), folder)
     artifact = build(variant, ingredients, folder / "artifact")
-    target = shutil.copytree(artifact, folder / "export")
-    assert variants.get(variant).engine.export(artifact, target) == FILES[variant]
-    recipe = read_recipe(artifact)
-    facts = {"labels": ["different", "paraphrase"], "inputs": recipe.inputs, "max_length": 32}
-    write_json(target / MANIFEST, facts)
-    return target
+    (target := folder / "export").mkdir()
+    files = variants.get(variant).engine.export(artifact, target)
+    assert files == FILES[variant]
+    return ship(artifact, target, files)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +73,7 @@ def pairs(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 ALONE = """
 import json, sys
-from classify import Classifier
+from predict import Classifier
 texts = [tuple(pair) for pair in json.load(sys.stdin)]
 classifier = Classifier(".", threads=2)
 logits = classifier.logits(texts)
@@ -100,7 +97,7 @@ def test_alone_it_gives_evaluates_logits_and_imports_neither_torch_nor_this_proj
     logits, answers, modules = map(json.loads, done.stdout.splitlines())
     np.testing.assert_array_equal(np.array(logits, np.float32), expected)
     assert not {"torch", "transformers", "onnxruntime", "stages", "pandas"} & set(modules)
-    labels = np.array(["different", "paraphrase"])[expected.argmax(1)]
+    labels = np.array(mrpc.DATASET.task.labels)[expected.argmax(1)]
     assert [label for label, _ in answers] == labels[:3].tolist()
     assert all(0.5 <= probability <= 1 for _, probability in answers)
 
@@ -110,72 +107,59 @@ def test_it_is_loaded_as_stage_export_checks_it(
 ) -> None:
     task, recipe = mrpc.DATASET.task, read_recipe(shipped)
     sorted_batches = batches_of(load_tokenizer(shipped), task, rows, recipe, 7, "longest")
-    predict = LOADERS[".safetensors"](shipped / WEIGHTS)
+    predict = LOADERS[".safetensors"](shipped / WEIGHTS, 2)
     np.testing.assert_array_equal(predict_all(predict, sorted_batches, len(rows)), expected)
 
 
-def test_the_line_of_the_card_builds_the_same_library_anew(
+def answered(shipped: Path, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "predict.py", *arguments]
+    return subprocess.run(command, input=given, capture_output=True, text=True, cwd=shipped)
+
+
+def test_the_lines_of_the_card_build_the_same_library_anew(
     shipped: Path, rows: pd.DataFrame, expected: np.ndarray, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(shipped, tmp_path / "elsewhere")
     (folder / LIBRARY).write_bytes(b"for another machine")
-    command = [sys.executable, "-c", "from classify import Classifier; Classifier('.')"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
-    assert COMPILE in done.stderr
-    subprocess.run(COMPILE.split(), cwd=folder, check=True)
-    subprocess.run(command, cwd=folder, check=True)
-    code = f"{command[-1]}.logits({pairs(rows.head(2))!r}).tolist()"
-    found = subprocess.run(
-        [sys.executable, "-c", code.replace("; ", "; print(") + ")"],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        check=True,
-    )
-    np.testing.assert_array_equal(np.array(json.loads(found.stdout), np.float32), expected[:2])
+    refused = answered(folder, "a", "b")
+    assert refused.returncode == 2
+    assert "is not the one that was exported" in refused.stderr
+    assert answered(folder, "--trust", LIBRARY).returncode == 0
+    assert COMPILE in answered(folder, "a", "b").stderr
+    build, trust = how_to_build(folder)[-4:-2]
+    assert build == COMPILE
+    for line in (build, trust.replace("python", sys.executable)):
+        subprocess.run(line.split(), cwd=folder, check=True)
+    few = rows.head(2)
+    texts = "".join(f"{first}\t{second}\n" for first, second in pairs(few))
+    done = answered(folder, given=texts)
+    shares = np.exp(expected[:2], dtype=np.float64)
+    shares = (shares / shares.sum(1, keepdims=True)).max(1)
+    labels = [mrpc.DATASET.task.labels[i] for i in expected[:2].argmax(1)]
+    lines = [f"{label}\t{share:.4f}" for label, share in zip(labels, shares, strict=True)]
+    assert done.stdout.splitlines() == lines
 
 
 def test_one_classifier_serves_several_threads_at_once(
     shipped: Path, rows: pd.DataFrame, expected: np.ndarray
 ) -> None:
-    from stages.engines.runtime.shipped.classify import Classifier
-
     classifier, texts = Classifier(shipped), pairs(rows)
     with ThreadPoolExecutor(8) as pool:
         parts = list(pool.map(classifier.logits, [texts[i : i + 25] for i in range(0, 1000, 25)]))
     np.testing.assert_array_equal(np.concatenate(parts), expected)
 
 
-def post(port: int, body: object) -> dict:
-    request = Request(f"http://127.0.0.1:{port}", json.dumps(body).encode())
-    with urlopen(request, timeout=60) as reply:
-        answer: dict = json.loads(reply.read())
-    return answer
-
-
 def test_a_service_gives_eight_clients_evaluates_answers_bit_for_bit(
     shipped: Path, rows: pd.DataFrame, expected: np.ndarray
 ) -> None:
-    child = subprocess.Popen(
-        [sys.executable, "serve.py", "0"], stdout=subprocess.PIPE, text=True, cwd=shipped
-    )
-    try:
-        assert child.stdout is not None
-        port = int(child.stdout.readline().split()[-1])
+    shares = np.exp(expected - expected.max(1, keepdims=True), dtype=np.float64)
+    shares /= shares.sum(1, keepdims=True)
+    with serving(shipped) as port, ThreadPoolExecutor(8) as clients:
         texts = [list(pair) for pair in pairs(rows)]
-        with ThreadPoolExecutor(8) as clients:
-            answers = list(clients.map(lambda text: post(port, {"texts": [text]}), texts))
-        logits = np.array([answer["logits"][0] for answer in answers], np.float32)
-        np.testing.assert_array_equal(logits, expected)
-        labels = np.array(["different", "paraphrase"])[expected.argmax(1)]
-        assert [answer["labels"][0] for answer in answers] == labels.tolist()
-        refused: list[object] = [{}, {"texts": []}, {"texts": [["a", "b", "c"]]}, {"texts": [5]}, 1]
-        for wrong in refused:
-            with pytest.raises(HTTPError, match="400"):
-                post(port, wrong)
-    finally:
-        child.kill()
-        child.wait()
+        answers = list(clients.map(lambda text: post(port, {"texts": [text]})[1], texts))
+    assert [answer[0]["probability"] for answer in answers] == shares.max(1).tolist()
+    labels = np.array(mrpc.DATASET.task.labels)[expected.argmax(1)]
+    assert [answer[0]["label"] for answer in answers] == labels.tolist()
 
 
 EXAMPLE = "cc -O3 -pthread -fno-exceptions -fno-threadsafe-statics example.c classify.cpp -lm"

@@ -26,7 +26,7 @@ from stages.model import classifier
 from stages.model.artifact import MANIFEST, WEIGHTS, read_manifest, verify
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
-from stages.running.exported_process import LOADERS
+from stages.running.shipped.predict import LOADERS
 from stages.size_report import weight_files
 from stages.variants import Ingredients
 from tests.building import as_if_trained, batch, build, make_ingredients
@@ -192,7 +192,7 @@ def test_padding_does_not_change_the_answer_beyond_quantization_noise(
 def distances(name: str, artifact: Path, folder: Path, files: Iterable[str]) -> list[float]:
     """How far exported files are from the variant, in other shapes than they were traced with."""
     expected = variants.get(name).engine.load(artifact)(batch())
-    exported = [LOADERS[Path(file).suffix](folder / file)(batch()) for file in files]
+    exported = [LOADERS[Path(file).suffix](folder / file, 1)(batch()) for file in files]
     return [float(np.abs(logits - expected).max()) for logits in exported]
 
 
@@ -324,7 +324,7 @@ def test_a_model_without_token_types_is_quantized_and_exported(name: str, tmp_pa
     texts = {key: batch()[key] for key in inputs}
     expected = variants.get(name).engine.load(artifact)(texts)
     for file in variants.get(name).engine.export(artifact, tmp_path):
-        found = LOADERS[Path(file).suffix](tmp_path / file)(texts)
+        found = LOADERS[Path(file).suffix](tmp_path / file, 1)(texts)
         np.testing.assert_allclose(found, expected, atol=2e-3, err_msg=file)
 
 

@@ -80,7 +80,7 @@ class Runtime:
                 f"{self.variant} ships with its runtime, and {reason}; install a C++ compiler"
             ) from None
         shutil.copyfile(artifact / WEIGHTS, folder / WEIGHTS)
-        for source in (*self.sources, *SHIPPED.glob("[a-z]*.py")):
+        for source in (*self.sources, Path(classify.__file__)):
             shutil.copyfile(source, folder / source.name)
         return WEIGHTS
 

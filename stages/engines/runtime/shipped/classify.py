@@ -1,14 +1,9 @@
-"""Classify texts with a packed model: numpy, tokenizers and one small shared library.
+"""classify.h for Python: token ids in, logits out, by numpy and one small shared library.
 
-    from classify import Classifier
-    label, probability = Classifier(".")(["a text"])[0]
-
-A pair of texts is a tuple. Threads may share a Classifier; each call uses `threads` of its own.
+Threads may share a Model; each call uses `threads` of its own.
 """
 
 import ctypes
-import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,39 +136,3 @@ def declared(library: Any) -> Any:
     library.classify_close.restype = None
     library.classify_close.argtypes = [pointer]
     return library
-
-
-class Classifier:
-    """Texts in, labels out, from the folder of an export."""
-
-    def __init__(self, folder: str | Path, threads: int = 1, instruction_set: str = "") -> None:
-        from tokenizers import Tokenizer
-
-        folder = Path(folder)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        self.labels, self.threads = manifest["labels"], threads
-        self.with_types = "token_type_ids" in manifest["inputs"]
-        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self.tokenizer.no_padding()
-        self.tokenizer.enable_truncation(manifest["max_length"])
-        self.model = Model(folder / LIBRARY, folder / WEIGHTS, instruction_set)
-
-    def logits(self, texts: Sequence[str | tuple[str, str]]) -> np.ndarray:
-        """Float32 (texts, outputs)."""
-        encoded = self.tokenizer.encode_batch(list(texts))
-        starts = np.cumsum([0, *(len(one.ids) for one in encoded)])
-        ids = np.array([number for one in encoded for number in one.ids], np.int32)
-        types = np.array([number for one in encoded for number in one.type_ids], np.int32)
-        return self.model.logits(ids, starts, types if self.with_types else None, self.threads)
-
-    def answers(self, logits: np.ndarray) -> list[tuple[str, float]]:
-        """Label and its probability of each row; of a regression its score, and 1."""
-        if not self.labels:
-            return [(f"{score:.6g}", 1.0) for score in logits[:, 0]]
-        shares = np.exp(logits - logits.max(1, keepdims=True), dtype=np.float64)
-        shares /= shares.sum(1, keepdims=True)
-        return [(self.labels[row.argmax()], float(row.max())) for row in shares]
-
-    def __call__(self, texts: Sequence[str | tuple[str, str]]) -> list[tuple[str, float]]:
-        """Label and its probability of each text."""
-        return self.answers(self.logits(texts))

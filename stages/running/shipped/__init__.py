@@ -1,0 +1,1 @@
+"""What every export brings along, whatever its variant: raw text in, answers out."""
