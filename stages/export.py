@@ -7,12 +7,13 @@ from pathlib import Path
 
 from stages import variants
 from stages.dataset.task import prefix_of, read_task
-from stages.measure.selection import Choice, choose
+from stages.measure.selection import Choice
 from stages.measure.size import MB
 from stages.model.artifact import RECIPE, copy_without_weights, verify
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
+from stages.reporting.choice import auto_choice, rows_of
 from stages.reporting.model_card import model_card
 from stages.reporting.row import Row
 from stages.running.export_parity import Validation, check_parity
@@ -28,8 +29,9 @@ from stages.settings.params import AUTO, load_params
 
 
 def export(task: str) -> None:
-    """Write exports/<task>/ and metrics/<task>/export.json."""
-    choice = what_ships(task)
+    """Write exports/<task>/, metrics/<task>/export.json and ships.json."""
+    rows = rows_of(task)
+    choice = what_ships(rows, task)
     name, target = choice.variant, paths.EXPORTS / task
     artifact = paths.artifact(task, load_params().finetune.seeds[0], name)
     manifest = verify(artifact)
@@ -42,12 +44,14 @@ def export(task: str) -> None:
         parity = check_parity(task, name, artifact, validation, folder, files)
         kept = [facts["file"] for facts in parity.values()]
         predicting = ship_predict(task, validation, kept, folder)
+        need_what_was_asked_for(parity)
         metrics = shipped_metrics(task, choice, parity)
         card = model_card(read_task(task), manifest, metrics, folder, predicting)
         write_text(folder / "README.md", card)
         write_manifest(folder, read_task(task), manifest, predicting)
     metrics["export_mb"] = bytes_in(target) / MB
     write_json(paths.METRICS / task / "export.json", metrics)
+    write_json(paths.METRICS / task / "ships.json", beside_fp32(rows, name))
     for facts in parity.values():
         print(
             f"{facts['file']}: {facts['size_mb']:.1f} MB, {facts['agreement_pct']:.2f} % of the "
@@ -55,27 +59,30 @@ def export(task: str) -> None:
         )
 
 
-def what_ships(task: str) -> Choice:
+def what_ships(rows: dict[str, Row], task: str) -> Choice:
     """The variant that params.yaml names, or for `auto` the one that the comparison argues for.
 
     Raises:
         UserError: the named one was skipped on this machine.
     """
     params = load_params()
-    definition = read_task(task)
-    files = sorted((paths.METRICS / task / "compare").glob("*.json"))
-    rows = {path.stem: Row.read(path) for path in files}
     if params.export.variant == AUTO:
-        shipping = {name: row for name, row in rows.items() if variants.get(name).ships}
-        contenders = {name: row.contender for name, row in shipping.items()}
-        budget = params.compare.max_drop_points
-        return choose(contenders, variants.REFERENCE, definition.metrics[0], budget)
+        return auto_choice(rows, params)
     if params.export.variant not in rows:
         raise UserError(
             f"export.variant is '{params.export.variant}', which was skipped here (see "
             f"reports/{task}/compare.md); name another, or 'auto'"
         )
     return Choice(params.export.variant, "named by export.variant")
+
+
+def need_what_was_asked_for(parity: dict[str, dict]) -> None:
+    """Raises UserError where `export.needs` is onnx and no ONNX file holds."""
+    if load_params().export.needs == "onnx" and "onnx" not in parity:
+        raise UserError(
+            "export.needs is onnx, and no ONNX file of what ships gives its answers (see above); "
+            "name one in export.variant that needs onnxruntime in reports/<task>/compare.md"
+        )
 
 
 def ship_predict(
@@ -94,8 +101,28 @@ def ship_predict(
     return write_predict(files, folder)
 
 
+def beside_fp32(rows: dict[str, Row], name: str) -> dict:
+    """What `dvc metrics diff` and `dvc exp show` print: few figures with short names."""
+    ours, fp32 = rows[name], rows[variants.REFERENCE]
+    figures = {
+        of: {
+            row.headline: row.over_seeds["validation"].mean,
+            "p90_ms": row.cost.p90_ms,
+            "size_mb": row.cost.size_mb,
+        }
+        for of, row in (("ours", ours), (variants.REFERENCE, fp32))
+    }
+    return (
+        {"variant": name, "verdict": ours.verdict}
+        | figures.pop("ours")
+        | {"drop": ours.over_seeds["validation"].drop.points, "faster": ours.cost.speedup_p90}
+        | {"smaller": ours.cost.size_ratio}
+        | figures
+    )
+
+
 def shipped_metrics(task: str, choice: Choice, parity: dict[str, dict]) -> dict:
-    """What a team compares between two branches that ship different variants.
+    """All that is known of what ships.
 
     The validation metrics are the exported files' own (the worse one's); latency is the variant's,
     from stage `latency`, where all variants were interleaved.

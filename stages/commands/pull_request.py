@@ -31,7 +31,7 @@ def pull_request(base: str, folder: str) -> None:
     """
     out, parts = Path(folder), []
     for task in load_params().tasks:
-        rows, changed = rows_of(task), changes(base, paths.METRICS / task / "export.json")
+        rows, changed = rows_of(task), changes(base, paths.METRICS / task / "ships.json")
         write_text(out / f"{task}_drop.svg", svg("drop_against_latency", drops(rows), task))
         write_text(out / f"{task}_size.svg", svg("size_by_part", sizes(task, list(rows)), task))
         page = (paths.REPORTS / task / "compare.md").read_text(encoding="utf-8")

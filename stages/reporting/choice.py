@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from stages import variants
 from stages.measure.selection import Choice, choose
+from stages.plumbing import paths
 from stages.reporting.row import Row
 from stages.settings.params import Params
 
@@ -18,6 +19,12 @@ AMONG = {
     "onnx": "of what ONNX Runtime runs, ",
     "no-compiler": "of what never needs a compiler, ",
 }
+
+
+def rows_of(task: str) -> dict[str, Row]:
+    """By variant, as stage compare left them."""
+    files = sorted((paths.METRICS / task / "compare").glob("*.json"))
+    return {path.stem: Row.read(path) for path in files}
 
 
 def auto_choice(rows: Mapping[str, Row], params: Params) -> Choice:

@@ -111,14 +111,18 @@ def test_another_variant_to_export_runs_only_export_and_both_stand_in_one_diff(r
     assert set(repo.repro()) == ALWAYS | {"export@mrpc", "summary"}
     repo.commit("branch-fp32")
     diff = json.loads(repo.run("dvc", "metrics", "diff", "--json", "branch-fp32", "branch-int8"))
-    changed = diff["metrics/mrpc/export.json"]
+    assert set(diff) == {"metrics/mrpc/ships.json"}
+    changed = diff["metrics/mrpc/ships.json"]
     assert changed["variant"] == {"old": "fp32", "new": INT8}
     for key in ("p90_ms", "size_mb"):
         assert changed[key]["old"] != changed[key]["new"]
     assert changed["size_mb"]["diff"] < 0
     for branch in ("fp32", "int8"):
-        shown = json.loads(repo.run("git", "show", f"branch-{branch}:metrics/mrpc/export.json"))
-        assert {"f1", "p90_ms", "size_mb", "reason"} <= shown.keys()
+        shown = json.loads(repo.run("git", "show", f"branch-{branch}:metrics/mrpc/ships.json"))
+        assert {"f1", "p90_ms", "size_mb"} <= shown.keys()
+        assert shown.keys() & shown["fp32"].keys() == {"f1", "p90_ms", "size_mb"}
+    table = repo.run("dvc", "metrics", "diff", "branch-fp32", "branch-int8")
+    assert max(map(len, table.splitlines())) <= 100
 
 
 def test_what_the_comparison_chooses_ships_with_its_reason(repo: Repo) -> None:

@@ -51,7 +51,11 @@ STAGES = [
     ),
     ("evaluate mrpc 42 int8_dynamic", ["metrics/mrpc/accuracy", "reports/mrpc/predictions"], (2,)),
     ("compare mrpc", ["metrics/mrpc/compare", "reports/mrpc/compare.md"], (2, 5)),
-    ("export mrpc", ["exports/mrpc", "metrics/mrpc/export.json"], (5, 7)),
+    (
+        "export mrpc",
+        ["exports/mrpc", "metrics/mrpc/export.json", "metrics/mrpc/ships.json"],
+        (5, 8),
+    ),
 ]
 
 

@@ -59,7 +59,7 @@ def clone(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(sys.prefix)
-    metric = folder / "metrics/mrpc/export.json"
+    metric = folder / "metrics/mrpc/ships.json"
     now = metric.read_text()
     metric.write_text(json.dumps(json.loads(now) | {"p90_ms": 1234.5}))
     who = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
