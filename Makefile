@@ -24,7 +24,7 @@ plots: $(VENV)/ready            ## dvc_plots/index.html, as `dvc plots show` wri
 	@$(RUN) stages.commands.plots
 
 test: $(VENV)/ready-dev lint    ## linters, unit tests, then the pipeline in throw-away repositories
-	$(RUN) pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations=20 tests/pipeline tests/unit
+	$(RUN) pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 tests/pipeline tests/unit
 
 test-fast: $(VENV)/ready-dev    ## the unit tests alone, without the slow ones
 	$(RUN) pytest tests/unit -m "not slow"

@@ -109,16 +109,3 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
-
-
-# The files that start from one finished pipeline.
-FINISHED = tuple(f"pipeline/test_{name}.py" for name in ("dag", "kill", "page", "share"))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What shares a fixture goes to one process: the tests of a file, and those of FINISHED."""
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        group = "finished" if file.endswith(FINISHED) else file
-        item.add_marker(pytest.mark.xdist_group(group))

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from stages.settings.writing import merge
 
@@ -164,16 +165,30 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Pat
     repo.run("git", "init", "-q", "-b", "main")
     repo.run("dvc", "init", "-q")
     shutil.copyfile(ROOT / ".dvcignore", folder / ".dvcignore")
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
     repo.commit()
     return repo
 
 
 @pytest.fixture(scope="session")
 def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
-    """The same after one full `dvc repro`, committed. Not to be changed by a test: copy it."""
-    repo = fresh.copy(tmp_path_factory.mktemp("finished") / "project")
-    repo.repro()
-    repo.commit()
+    """The same after one full `dvc repro`, committed. Not to be changed by a test: copy it.
+
+    Whichever process of pytest-xdist needs it first makes it; the others wait and share it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    repo = Repo(shared / "finished" / "project", Path())
+    repo.environment = fresh.environment
+    whole = shared / "finished" / "whole"
+    with FileLock(shared / "finished.lock"):
+        if not whole.exists():
+            shutil.rmtree(whole.parent, ignore_errors=True)
+            fresh.copy(repo.folder)
+            repo.repro()
+            repo.commit()
+            whole.touch()
     return repo
 
 
