@@ -35,6 +35,8 @@ BLOCK = 8  # calls before the next variant's turn
 # Other processes' share of the machine above which the timings are marked `contended`.
 BUSY_PCT = 15.0
 SEED = 0
+# Of environment.json, what the figures cannot be read without.
+OF_MACHINE = ("cores", "instruction_set")
 
 
 def latency(task: str) -> None:
@@ -60,7 +62,7 @@ def latency(task: str) -> None:
         "tokenize_ms": tokenize_ms,
         "other_load_pct": load.highest_pct,
         "contended": int(load.highest_pct > BUSY_PCT),
-    } | read_json(paths.ENVIRONMENT)
+    } | {key: value for key, value in read_json(paths.ENVIRONMENT).items() if key in OF_MACHINE}
     write(task, names, params.latency, pd.DataFrame(samples), peaks, machine)
 
 
