@@ -33,7 +33,7 @@ from stages.model.tokens import encode, load_tokenizer
 from stages.plumbing.command import UserError, fail
 from stages.plumbing.files import new_folder, write_json
 from stages.reporting.markdown_table import pipe_table
-from stages.running.exported_folder import write_manifest, write_predict, write_tokenizer
+from stages.running.exported_folder import write_export_manifest, write_predict, write_tokenizer
 from stages.tasks import mrpc
 
 FILE = Path(__file__).with_name("integers.json")
@@ -176,7 +176,7 @@ def first_answer(artifact: Path, shipped: Path) -> dict[str, float]:
         (weights, *_) = variants.get("ibert").engine.export(artifact, folder)
         manifest, task = read_manifest(artifact), mrpc.DATASET.task
         write_tokenizer(load_tokenizer(artifact), manifest.recipe.max_length, folder)
-        write_manifest(folder, task, manifest, write_predict([weights], folder))
+        write_export_manifest(folder, task, manifest, write_predict([weights], folder))
     seconds: dict[str, list[float]] = {"import numpy, tokenizers": [], ANSWER: []}
     for _ in range(STARTS):
         for code, times in seconds.items():

@@ -21,7 +21,7 @@ from stages.running.exported_folder import (
     PREDICT,
     Predicting,
     why_not,
-    write_manifest,
+    write_export_manifest,
     write_predict,
     write_tokenizer,
 )
@@ -48,7 +48,7 @@ def export(task: str) -> None:
         metrics = shipped_metrics(task, choice, parity)
         card = model_card(read_task(task), manifest, metrics, folder, predicting)
         write_text(folder / "README.md", card)
-        write_manifest(folder, read_task(task), manifest, predicting)
+        write_export_manifest(folder, read_task(task), manifest, predicting)
     metrics["export_mb"] = bytes_in(target) / MB
     write_json(paths.METRICS / task / "export.json", metrics)
     write_json(paths.METRICS / task / "ships.json", beside_fp32(rows, name))

@@ -16,7 +16,7 @@ from stages.model.classifier import load_checkpoint, write_torchscript
 from stages.model.tokens import Batch, load_tokenizer
 from stages.plumbing.files import write_json, write_text
 from stages.reporting.model_card import how_to_use
-from stages.running.exported_folder import write_manifest, write_predict, write_tokenizer
+from stages.running.exported_folder import write_export_manifest, write_predict, write_tokenizer
 from stages.tasks import mrpc
 from stages.variants import Ingredients
 from tests.conftest import mrpc_lines
@@ -96,7 +96,7 @@ def ship(artifact: Path, folder: Path, files: list[str], task: Task = mrpc.DATAS
     write_tokenizer(load_tokenizer(artifact), manifest.recipe.max_length, folder)
     predicting = write_predict(files, folder)
     write_text(folder / "README.md", "\n".join(how_to_use(task, manifest.recipe, predicting)))
-    write_manifest(folder, task, manifest, predicting)
+    write_export_manifest(folder, task, manifest, predicting)
     return folder
 
 

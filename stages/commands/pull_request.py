@@ -14,6 +14,7 @@ from typing import Any
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import read_json, write_text
+from stages.reporting.choice import rows_of
 from stages.reporting.row import Row
 from stages.settings.params import load_params
 
@@ -31,7 +32,7 @@ def pull_request(base: str, folder: str) -> None:
     """
     out, parts = Path(folder), []
     for task in load_params().tasks:
-        rows, changed = rows_of(task), changes(base, paths.METRICS / task / "ships.json")
+        rows, changed = slowest_first(task), changes(base, paths.METRICS / task / "ships.json")
         write_text(out / f"{task}_drop.svg", svg("drop_against_latency", drops(rows), task))
         write_text(out / f"{task}_size.svg", svg("size_by_part", sizes(task, list(rows)), task))
         page = (paths.REPORTS / task / "compare.md").read_text(encoding="utf-8")
@@ -46,11 +47,10 @@ def pull_request(base: str, folder: str) -> None:
     print(f"{out}: comment.md and its pictures")
 
 
-def rows_of(task: str) -> Rows:
-    files = sorted((paths.METRICS / task / "compare").glob("*.json"))
-    if not files:
+def slowest_first(task: str) -> Rows:
+    rows = rows_of(task)
+    if not rows:
         raise UserError(f"{task} has no results in metrics/; run 'dvc repro' and commit metrics/")
-    rows = {file.stem: Row.read(file) for file in files}
     return dict(sorted(rows.items(), key=lambda item: -item[1].cost.p90_ms))
 
 

@@ -127,7 +127,7 @@ def write_predict(files: list[str], folder: Path) -> Predicting:
     return Predicting(model=kinds[kind], loads=[predict.TOKENIZER, kinds[kind], *code])
 
 
-def write_manifest(
+def write_export_manifest(
     folder: Path, task: Task, manifest: Manifest, predicting: Predicting | None
 ) -> None:
     """Describe what lies in `folder`: the variant that `manifest` is of, and all other files."""

@@ -77,7 +77,7 @@ def changed_by(
             before_probability=percent(task, before[i]),
             after=named(task, ours[i]),
             after_probability=percent(task, after[i]),
-            texts=tuple(in_short(str(text)) for text in texts.loc[ids[i]]),
+            texts=tuple(shortened(str(text)) for text in texts.loc[ids[i]]),
         )
         room -= 200 + sum(map(len, one.texts))
         if room < 0:
@@ -109,5 +109,5 @@ def chances(logits: np.ndarray) -> np.ndarray:
     return shares
 
 
-def in_short(text: str) -> str:
+def shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]} …"

@@ -15,7 +15,7 @@ import vl_convert
 VEGA_LITE = "6.1"
 WIDE, NARROW = 620, 300  # pixels of the plot itself, without axes and labels
 HEIGHT = 320
-CHOSEN, REFERENCE, OTHER = "ships", "fp32", "other"
+ROLES = CHOSEN, REFERENCE, OTHER = "ships", "reference", "other"
 PART_COLOURS = {
     "word_embeddings": "var(--c1)",
     "other_embeddings": "var(--c2)",
@@ -171,24 +171,8 @@ def score_against_speed(points: pd.DataFrame, metric: str, budget: float) -> Pic
             "scale": {"domain": [0, far], "nice": False},
         }
         y = {"type": "quantitative", "title": metric, "scale": {"domain": domain, "nice": False}}
-        colour = {
-            "field": "role",
-            "type": "nominal",
-            "legend": None,
-            "scale": {
-                "domain": [CHOSEN, REFERENCE, OTHER],
-                "range": ["var(--accent)", "var(--ink)", "var(--c1)"],
-            },
-        }
-        shape = {
-            "field": "role",
-            "type": "nominal",
-            "legend": None,
-            "scale": {
-                "domain": [CHOSEN, REFERENCE, OTHER],
-                "range": ["diamond", "square", "circle"],
-            },
-        }
+        colour = by_role("var(--accent)", "var(--ink)", "var(--c1)")
+        shape = by_role("diamond", "square", "circle")
         layers: list[Spec] = [
             {
                 "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
@@ -241,6 +225,12 @@ def score_against_speed(points: pd.DataFrame, metric: str, budget: float) -> Pic
         "the same numbers stand in the table above.",
         spec,
     )
+
+
+def by_role(*of: str) -> Spec:
+    """A colour or a shape of ROLES, in their order."""
+    scale = {"domain": list(ROLES), "range": list(of)}
+    return {"field": "role", "type": "nominal", "legend": None, "scale": scale}
 
 
 def latencies(samples: pd.DataFrame, order: list[str], says: str) -> Picture:
