@@ -75,6 +75,8 @@ def check(
     if why := without_our_kernel(config["model_type"]):
         print(f"{NEEDS_A_COMPILER} is left out: {why}")
         settings["quantize"].pop(NEEDS_A_COMPILER, None)
+    if not cpu.is_x86():
+        settings["quantize"]["int8_dynamic"]["engine"] = "qnnpack"  # what torch has elsewhere
     rounds = number("TIME", minutes, LEAST_MINUTES) / LEAST_MINUTES
     settings["latency"]["rounds"] = max(1, round(rounds))  # each in fresh processes
     settings |= {

@@ -15,6 +15,7 @@ from stages.sources.own_file.columns import Columns, find, has_no_names
 from stages.sources.own_file.delimited import Dialect
 from stages.sources.own_file.table import Table
 from tests.own_file import written
+from tests.unit.conftest import OnCpu
 
 ROOT = Path(__file__).parents[2]
 HEADERS = {
@@ -177,6 +178,15 @@ def test_what_cannot_run_here_is_left_out_with_its_reason(
     check("./model", "own.csv")
     assert "int8_fast" not in load_params().quantize
     assert "int8_fast is left out: " in capsys.readouterr().out
+
+
+def test_on_another_kind_of_cpu_only_what_it_has_is_tried(project: Path, on_cpu: OnCpu) -> None:
+    table(project, "review,stars")
+    on_cpu(machine="aarch64")
+    check("./model", "own.csv")
+    tried = load_params().quantize
+    assert "int8_fast" not in tried
+    assert tried["int8_dynamic"] == {"engine": "qnnpack"}
 
 
 def test_every_stage_has_a_time_and_less_is_left_as_they_end(project: Path) -> None:
