@@ -39,12 +39,11 @@ def main(chosen: Settings) -> None:
     measured.ceilings = ceilings(chosen.isa)
     base = SCRATCH / chosen.isa.name
     unfinished: list[Progress] = []
-    for model in chosen.models if "race" in chosen.parts else []:
+    racing = chosen.models if "race" in chosen.parts else []
+    # All of them before the first is timed: one that is not there is found at once.
+    checkpoints = {model: checkpoint_of(model, rows, chosen, base) for model in racing}
+    for model, checkpoint in checkpoints.items():
         folder = base / model
-        if model == BERT:
-            checkpoint = workloads.random_model(rows, folder / "checkpoint")
-        else:
-            checkpoint = workloads.fine_tuned_model(rows, chosen.checkpoint, folder / "checkpoint")
         workload = workloads.make_workload(checkpoint, rows, chosen.batch_size, chosen.lengths)
         measured.workloads[model] = workload
         measured.operations[model] = workloads.operations_per_token(checkpoint)
@@ -74,6 +73,13 @@ def main(chosen: Settings) -> None:
     write(measured, chosen)
     for progress in unfinished:
         progress.drop()
+
+
+def checkpoint_of(model: str, rows: workloads.Rows, chosen: Settings, base: Path) -> Path:
+    folder = base / model / "checkpoint"
+    if model == BERT:
+        return workloads.random_model(rows, folder)
+    return workloads.fine_tuned_model(rows, chosen.checkpoint, folder)
 
 
 def say_what_differs(folder: Path, here: dict[str, Any]) -> None:

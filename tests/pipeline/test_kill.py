@@ -54,7 +54,7 @@ STAGES = [
     (
         "export mrpc",
         ["exports/mrpc", "metrics/mrpc/export.json", "metrics/mrpc/ships.json"],
-        (5, 8),
+        (8,),
     ),
 ]
 

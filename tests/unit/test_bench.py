@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench import __main__ as command_line
 from bench import kernels, options, ours, peers, race, report, runner, workloads
-from bench.__main__ import write
 from bench.arithmetic import (
     best_peer,
     differing,
@@ -103,6 +103,17 @@ class TestWorkloads:
     def test_a_missing_checkpoint_says_what_to_run(self, rows: Rows, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="make repro"):
             workloads.fine_tuned_model(rows, tmp_path / "none", tmp_path / "copy")
+
+    def test_it_is_missed_before_anything_is_timed(
+        self, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(workloads, "rows", lambda _: rows)
+        monkeypatch.setattr(workloads, "random_model", lambda _, folder: folder)
+        monkeypatch.setattr(command_line, "ceilings", lambda _: {})
+        monkeypatch.setattr(command_line, "race", lambda *_: pytest.fail("a model was timed"))
+        with pytest.raises(UserError, match="make repro"):
+            command_line.main(settings(["--quick", "--parts", "race", "--checkpoint", "none"]))
 
 
 class TestRunning:
@@ -357,9 +368,9 @@ def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:
     timed = {"m": 64, "n": 768, "k": 768, "contender": "ort", "ms": 0.12345}
     fp32 = timed | {"contender": "fp32", "ms": 1.0}
     measured.kernels = {"samples": [timed, fp32], "left_out": {}, "hidden_by": {}}
-    write(measured, chosen)
+    command_line.write(measured, chosen)
     first = (tmp_path / "samples.csv.gz").read_bytes()
-    write(measured, chosen)
+    command_line.write(measured, chosen)
     assert (tmp_path / "samples.csv.gz").read_bytes() == first
     assert pd.read_csv(tmp_path / "samples.csv.gz")["ms"].tolist() == [0.1235, 1.0]
 
