@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import ceiling, finetuning, loadgen, workloads
+from bench import ceiling, finetuning, loadgen, reruns, workloads
 from bench.compiler import NoCompiler
 from bench.environment import differences, environment
 from bench.isa import Isa
@@ -20,9 +21,8 @@ from bench.race import race
 from bench.report import markdown, summary
 from bench.results import Measured, results
 from bench.workloads import BERT, MINILM, Workload
-from stages.latency import one_timing_at_a_time
+from stages.latency import OtherLoad, one_timing_at_a_time
 from stages.plumbing.command import UserError, fail
-from stages.plumbing.cpu_share import all_threads
 from stages.plumbing.files import new_file, read_json, write_json, write_text
 
 # Who is run under LoadGen: ours, and one peer, to see that neither is favoured.
@@ -30,7 +30,7 @@ UNDER_LOADGEN = ("int8_fast", "onnxruntime_int8")
 
 
 def main(chosen: Settings) -> None:
-    began = time.monotonic()
+    began, started, load = time.monotonic(), datetime.now(), OtherLoad()
     here = environment()
     say_what_differs(chosen.folder, here)
     print(f"instruction set: {chosen.isa.name}, {chosen.isa.described}", flush=True)
@@ -47,7 +47,7 @@ def main(chosen: Settings) -> None:
         workload = workloads.make_workload(checkpoint, rows, chosen.batch_size, chosen.lengths)
         measured.workloads[model] = workload
         measured.operations[model] = workloads.operations_per_token(checkpoint)
-        how = (sorted({1, all_threads()}), chosen.rounds, chosen.length_calls)
+        how = (chosen.threads, chosen.rounds, chosen.length_calls)
         settings = [model, chosen.runners, *how, chosen.starts, str(chosen.isa)]
         unfinished.append(progress_of(folder, checkpoint, workload.batches, settings))
         measured.races[model] = race(
@@ -70,7 +70,10 @@ def main(chosen: Settings) -> None:
             chosen.finetune_rounds, chosen.finetune_model, chosen.finetune_rows, chosen.isa
         )
     measured.minutes = (time.monotonic() - began) / 60
+    load.sample()
     write(measured, chosen)
+    if chosen.again:
+        reruns.add(results(measured), started.isoformat(timespec="minutes"), load.highest_pct)
     for progress in unfinished:
         progress.drop()
 

@@ -204,6 +204,12 @@ def race_headline(folder: Path) -> str:
     return headline([read_json(file) for file in found if file.exists()])
 
 
+def reruns(file: Path) -> str:
+    from bench.reruns import markdown
+
+    return markdown(read_json(file.parent / "results.json"), read_json(file))
+
+
 def integers(results: Path) -> str:
     from bench.integers import markdown
 
@@ -304,6 +310,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "glue": glue,
     "race": race,
     "race_headline": race_headline,
+    "reruns": reruns,
     "threads": threads,
     "integers": integers,
     "bits": bits,

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from bench import __main__ as command_line
-from bench import kernels, options, ours, peers, race, report, runner, workloads
+from bench import kernels, options, ours, peers, race, report, reruns, runner, workloads
 from bench.arithmetic import (
     best_peer,
     differing,
@@ -210,6 +211,41 @@ class TestRunning:
     def test_unknown_peers_name_the_nearest(self) -> None:
         with pytest.raises(UserError, match="did you mean 'torch_int8'"):
             settings(["--peers", "torch_int9"])
+
+    def test_one_peer_alone_races_on_one_thread_and_writes_beside_the_whole_race(self) -> None:
+        chosen = settings(["--peer", "onnxruntime_int8"])
+        assert chosen.runners == ["onnxruntime_int8", "fp32", "int8_fast", "ibert"]
+        assert (chosen.threads, chosen.parts) == ([1], ["race"])
+        assert chosen.folder == options.SCRATCH / "part"
+
+
+class TestReruns:
+    def test_the_next_race_lies_where_a_new_draw_would(self) -> None:
+        """Against scipy's own t interval of a mean, wider by the spread of a single race."""
+        values = [1.5, 1.6, 1.64]
+        low, high = reruns.of_the_next(values)
+        logs = np.log(values)
+        of_mean = stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))
+        wider = 2  # (1 + 1/3)^0.5 standard deviations are twice the (1/3)^0.5 of the mean
+        assert np.log([low, high]) - logs.mean() == pytest.approx(
+            wider * (np.array(of_mean) - logs.mean())
+        )
+
+    def test_races_are_kept_and_those_of_another_cpu_left_out_of_the_table(
+        self, tmp_path: Path
+    ) -> None:
+        committed = read_json(options.HERE / "results.json")
+        other = committed | {"environment": committed["environment"] | {"cpu": "another"}}
+        file = tmp_path / "reruns.json"
+        reruns.add(committed, "2026-01-02T03:04", 12.3, file)
+        reruns.add(other, "2026-01-03T03:04", 0.0, file)
+        reruns.add(committed, "2026-01-04T03:04", 0.0, file)
+        table = reruns.markdown(committed, read_json(file))
+        assert "2026-01-02 03:04" in table
+        assert "12 %" in table
+        assert "2026-01-03" not in table
+        lead = committed["targets"][1]["measured"]
+        assert f"{lead:.2f} to {lead:.2f}" in table.splitlines()[-1]  # three equal races
 
 
 class TestArithmetic:
