@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,25 +19,35 @@ ENDING = ".lock.partial"
 # each process writes under a name of its own.
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
+HELD = threading.local()  # by a thread: files of the locks that it has
+
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Nobody else who asks for `target` goes on meanwhile; look then whether the work is done."""
-    file = lock_file(target)
+    """Nobody else who asks for `target` goes on meanwhile; look then whether the work is done.
+
+    Whoever has it may ask for it again.
+    """
+    file, held = lock_file(target.absolute()), HELD.__dict__.setdefault("files", set())
+    if file in held:
+        yield
+        return
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = take(file, wait=False)
     if lock is None:
         print(f"{target}: another process is at work on it; waiting", file=sys.stderr, flush=True)
         lock = take(file, wait=True)
     assert lock is not None
+    held.add(file)
     try:
         yield
     finally:
+        held.remove(file)
         give_back(file, lock)
 
 
 def is_locked(target: Path) -> bool:
-    """Whether a process that lives is at work on it."""
+    """Whether a process that lives is at work on it; what a killed one left of its lock goes."""
     file = lock_file(target)
     lock = take(file, wait=False)
     if lock is not None:
