@@ -23,19 +23,32 @@ def is_cached(target: Path) -> bool:
     # One that is not in the list was put there by hand.
     if checksums_in(target.parent).get(target.name) in (None, sha256(target)):
         return True
-    with locked(target):
-        print(f"{target} was altered after it was downloaded: removed", flush=True)
-        target.unlink(missing_ok=True)
+    print(f"{target} was altered after it was downloaded: removed", flush=True)
+    forget(target)
     return False
 
 
 def keep(partial: Path, target: Path) -> None:
     """Give a complete download its name, its checksum being noted before."""
-    manifest = target.parent / MANIFEST
-    with locked(manifest):
-        listed = checksums_in(target.parent) | {target.name: sha256(partial)}
-        write_json(manifest, {SHA256: listed})
+    with locked(target.parent / MANIFEST):
+        note(target.parent, checksums_in(target.parent) | {target.name: sha256(partial)})
     partial.replace(target)
+
+
+def forget(target: Path) -> None:
+    """Remove it and its checksum: another one may be put there by hand."""
+    with locked(target), locked(target.parent / MANIFEST):
+        target.unlink(missing_ok=True)
+        listed = checksums_in(target.parent)
+        if listed.pop(target.name, ""):
+            note(target.parent, listed)
+
+
+def note(folder: Path, listed: dict[str, str]) -> None:
+    if listed:
+        write_json(folder / MANIFEST, {SHA256: listed})
+    else:
+        (folder / MANIFEST).unlink()
 
 
 def checksums_in(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 from stages.plumbing.command import UserError
 from stages.plumbing.files import partial_name, sha256
 from stages.sources import Unavailable
-from stages.sources.cached import fetched_once, keep
+from stages.sources.cached import fetched_once, forget, keep
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 3, 30, 3
 
@@ -34,7 +34,7 @@ def download(url: str, target: Path, pinned_sha256: str = "", token: str = "") -
     fetched_once(target, lambda: fetch(url, target, token))
     if pinned_sha256 and sha256(target) != pinned_sha256:
         actual = sha256(target)
-        target.unlink()
+        forget(target)
         raise UserError(
             f"wrong checksum for {url}: sha256 is {actual}, expected {pinned_sha256}; "
             "the file was removed, run again to download it anew"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
-from stages.sources.cached import is_cached
+from stages.sources.cached import forget, is_cached
 from stages.sources.http import HttpError, answers, download, hub
 
 if TYPE_CHECKING:
@@ -124,5 +124,5 @@ def discarded_if_wrong(paths: Iterable[Path]) -> Iterator[None]:
         yield
     except UserError as error:
         for path in paths:
-            path.unlink(missing_ok=True)
+            forget(path)
         raise UserError(f"{error}. The download was removed, run again to get it anew") from None

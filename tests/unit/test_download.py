@@ -16,7 +16,7 @@ from stages import tasks
 from stages.plumbing.command import UserError
 from stages.plumbing.manifest import MANIFEST
 from stages.sources import Unavailable
-from stages.sources.cached import is_cached
+from stages.sources.cached import forget, is_cached
 from stages.sources.http import download
 from tests.building import flip
 from tests.conftest import PUBLISHED
@@ -126,6 +126,16 @@ def test_a_file_that_was_put_into_the_cache_by_hand_is_taken(
     (tmp_path / "file").write_bytes(b"by hand")
     assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == b"by hand"
     assert server.ranges == []
+
+
+def test_what_is_no_good_is_forgotten_so_that_another_may_be_put_there(
+    server: Server, tmp_path: Path
+) -> None:
+    target = download(f"{server.url}/file", tmp_path / "file")
+    forget(target)
+    assert os.listdir(tmp_path) == []
+    target.write_bytes(b"by hand")
+    assert download(f"{server.url}/file", target).read_bytes() == b"by hand"
 
 
 @pytest.fixture
