@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
-from stages.plumbing.files import sha256
+from stages.plumbing.files import scratch_folder, sha256
+from stages.plumbing.lock import locked
 from stages.plumbing.paths import of_user
 from stages.sources import Unavailable, cache_folder, first_available, hub_parquet
 from stages.sources.glue_tsv import Layout, Parsed, read_folder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HUB_DATASET = "nyu-mll/glue"
 SITE = "https://dl.fbaipublicfiles.com/glue/data"
+UNPACKED = "unpacked.partial"
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 Check = Callable[[Mapping[str, "pd.DataFrame"], FetchOptions], None]
@@ -158,10 +159,11 @@ def from_site(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
     for path, url in wanted.items():
         download(url, path)
     first = next(iter(wanted))
-    with discarded_if_wrong(wanted), tempfile.TemporaryDirectory(dir=first.parent) as temporary:
+    unpacked = first.parent / UNPACKED
+    with discarded_if_wrong(wanted), locked(unpacked), scratch_folder(unpacked):
         folder = first.parent
         if first.suffix == ".zip":
-            folder = Path(temporary)
+            folder = unpacked
             unpack(first, files.folder, folder)
         parsed = parse(files, folder, "site")
         check(parsed.splits, options)

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from stages.plumbing.command import UserError
 from stages.plumbing.files import partial_name, sha256
 from stages.sources import Unavailable
+from stages.sources.cached import fetched_once, forget, keep
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 3, 30, 3
 
@@ -24,31 +25,34 @@ class HttpError(Unavailable):
 def download(url: str, target: Path, pinned_sha256: str = "", token: str = "") -> Path:
     """Fetch `url` into `target`, continuing `target.partial` where an earlier try broke off.
 
+    One process at a time; the second finds the file.
+
     Raises:
         Unavailable: no connection, or the server does not offer the file.
         UserError: the server keeps breaking off, or the bytes do not match `pinned_sha256`.
     """
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(ATTEMPTS):
-            try:
-                if fetch_rest(url, target, token):
-                    break
-            except requests.exceptions.RequestException as error:
-                raise Unavailable(f"{host(url)}: {type(error).__name__}") from None
-        else:
-            raise UserError(
-                f"{url} broke off {ATTEMPTS} times; the part that arrived is kept, "
-                "run again to continue"
-            )
+    fetched_once(target, lambda: fetch(url, target, token))
     if pinned_sha256 and sha256(target) != pinned_sha256:
         actual = sha256(target)
-        target.unlink()
+        forget(target)
         raise UserError(
             f"wrong checksum for {url}: sha256 is {actual}, expected {pinned_sha256}; "
             "the file was removed, run again to download it anew"
         )
     return target
+
+
+def fetch(url: str, target: Path, token: str) -> None:
+    """Raises Unavailable and UserError, see `download`."""
+    for _ in range(ATTEMPTS):
+        try:
+            if fetch_rest(url, target, token):
+                return
+        except requests.exceptions.RequestException as error:
+            raise Unavailable(f"{host(url)}: {type(error).__name__}") from None
+    raise UserError(
+        f"{url} broke off {ATTEMPTS} times; the part that arrived is kept, run again to continue"
+    )
 
 
 def fetch_rest(url: str, target: Path, token: str) -> bool:
@@ -81,7 +85,7 @@ def fetch_rest(url: str, target: Path, token: str) -> bool:
                 return False
     if total is not None and partial.stat().st_size != total:
         return False
-    partial.rename(target)
+    keep(partial, target)
     return True
 
 
