@@ -6,7 +6,8 @@ from stages import variants
 from stages.measure.timing import groups
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_file, read_json, write_text
+from stages.plumbing.files import new_file, write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Row
 from stages.settings.params import Params, load_params
@@ -37,7 +38,11 @@ def rows_of(task: str, params: Params) -> list[dict]:
     group = groups(params.latency.batch_sizes, params.latency.threads)[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     # Those that were skipped have no file.
-    compared = {file.stem: Row.read(file) for file in files if file.exists()}
+    compared = {
+        file.stem: Row.read(file)
+        for file in files
+        if file.exists() or file.stem == variants.REFERENCE
+    }
     fp32 = compared[variants.REFERENCE]
     runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
 

@@ -4,8 +4,7 @@ from pydantic import BaseModel, ConfigDict
 
 from stages.measure.metrics import REGRESSION_METRICS
 from stages.plumbing import paths
-from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_as
 
 
 class Task(BaseModel):
@@ -53,9 +52,6 @@ def read_task(name: str) -> Task:
     """The task called `name`, as stage download_glue described it.
 
     Raises:
-        UserError: its data are not there.
+        UserError: its data are not there, or damaged.
     """
-    file = paths.DATA / name / "task.json"
-    if not file.exists():
-        raise UserError(f"{file} is missing; run 'dvc repro' (or 'dvc pull') first")
-    return Task.model_validate(read_json(file))
+    return read_as(Task, paths.DATA / name / "task.json")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, sha256, write_json
+from stages.plumbing.files import sha256, write_json
+from stages.plumbing.json_file import read_as
+from stages.plumbing.private import cleaned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,13 +95,15 @@ def checksums(folder: Path) -> dict[str, str]:
 
 
 def read_recipe(checkpoint: Path) -> Recipe:
-    return Recipe.model_validate(read_json(checkpoint / RECIPE))
+    return read_as(Recipe, checkpoint / RECIPE)
 
 
 def write_manifest(
     folder: Path, variant: str, parameters: dict[str, Any], **facts: Any
 ) -> Manifest:
     """Describe what lies in `folder`, a recipe among it; `facts` are further fields."""
+    if "skipped" in facts:  # why, in the words of a compiler or library, and metrics repeat it
+        facts["skipped"] = cleaned(facts["skipped"])
     manifest = Manifest(
         variant=variant,
         recipe=read_recipe(folder),
@@ -115,11 +119,11 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact; its files are not checked (see `verify`).
 
     Raises:
-        UserError: no artifact there.
+        UserError: no artifact there, or its manifest is damaged.
     """
     if not (folder / MANIFEST).exists():
         raise UserError(f"{folder} holds no artifact; run 'dvc repro' (or 'dvc pull') first")
-    return Manifest.model_validate(read_json(folder / MANIFEST))
+    return read_as(Manifest, folder / MANIFEST)
 
 
 def verify(folder: Path) -> Manifest:

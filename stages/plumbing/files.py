@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.plumbing.disk import remember
+from stages.plumbing.modes import usual_modes
+
 PARTIAL = ".partial"
 
 
@@ -26,9 +29,11 @@ def new_file(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
-    except Exception:
+    except BaseException as error:
+        remember(error, partial)
         partial.unlink(missing_ok=True)
         raise
+    usual_modes(partial)
     os.replace(partial, target)
 
 
@@ -40,9 +45,11 @@ def new_folder(target: Path) -> Iterator[Path]:
     partial.mkdir(parents=True)
     try:
         yield partial
-    except Exception:
+    except BaseException as error:
+        remember(error, partial)
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    usual_modes(partial)
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
 
@@ -66,10 +73,6 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Deterministic: the same value gives the same bytes."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:

@@ -5,7 +5,8 @@ from fnmatch import fnmatch
 
 import requests
 
-from stages.plumbing.command import UserError, is_disk_full
+from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 from stages.sources.http import CONNECT_SECONDS, host, hub
 
 # By their kinds, of the top folder: AutoTokenizer knows more names than could be listed here.
@@ -53,7 +54,7 @@ def fetch_model(name: str, with_weights: bool = True) -> str:
             ) from None
         raise broken(name, error) from None
     except Exception as error:  # of two HTTP libraries and the hub's own
-        if is_disk_full(error):
+        if of_the_machine(error):
             raise
         raise broken(name, error) from None
     return folder

@@ -30,7 +30,8 @@ from bench.workloads import BERT, Operations, Rows, Workload, make_workload
 from stages.model.artifact import read_manifest
 from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.tasks import mrpc
 from tests.building import make_ingredients, training_rows
 
@@ -180,7 +181,7 @@ class TestRunning:
         folder.mkdir()
         files = ours.Ours("int8_static").prepare(checkpoint, folder, HERE)
         assert files == ["model.safetensors"]
-        assert read_json(folder / "calibration_rows.json") == rows.train["id"].tolist()
+        assert read_json(folder / "calibration_rows.json", list) == rows.train["id"].tolist()
         assert read_manifest(folder).quantized_ops > 0
         assert list(tmp_path.iterdir()) == [folder]
 
