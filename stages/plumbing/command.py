@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any, NoReturn
 
 from stages.plumbing.cpu_share import all_threads, limited_by
+from stages.plumbing.disk import why_full
 from stages.plumbing.faults import of_the_machine
 from stages.plumbing.private import cleaned
 from stages.plumbing.signals import (
@@ -139,6 +140,8 @@ def refused_output(error: BaseException) -> str:
     refused: BaseException | None = error if isinstance(error, BrokenPipeError) else None
     try:
         if sys.stdout:
+            if is_of_no_file(error):  # what was not taken is gone: only a new line can tell
+                sys.stdout.write("\n")
             sys.stdout.flush()
     except OSError as again:
         refused = again
@@ -149,6 +152,12 @@ def refused_output(error: BaseException) -> str:
     if isinstance(refused, BrokenPipeError):
         return "what reads the output has closed it, as '| head' does; write it to a file instead"
     return f"the output cannot be written ({os.strerror(getattr(refused, 'errno', 0) or 0)})"
+
+
+def is_of_no_file(error: BaseException) -> bool:
+    """Whether a disk is full of which nobody noted the name: it may be that of the output."""
+    named = getattr(error, "filename", None) or getattr(error, "disk", None)
+    return isinstance(error, OSError) and bool(why_full(error)) and not named
 
 
 def whom_to_tell() -> str:
