@@ -17,8 +17,6 @@ def summary() -> None:
     """Write reports/summary.md and summary.csv: fp32 and each variant of each task side by side."""
     params = load_params()
     rows = [row for task in params.tasks for row in rows_of(task, params)]
-    with new_file(paths.REPORTS / "summary.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
     environment, timing = read_json(paths.ENVIRONMENT), params.latency
     page = (
         f"### Summary\n\n{pipe_table([cells(row) for row in rows])}\n\n"
@@ -29,6 +27,8 @@ def summary() -> None:
         "Weights: `pretrained`; `scratch` learned from the task's training texts alone; `random` "
         "were not trained, so their time and size are real and their score means nothing.\n"
     )
+    with new_file(paths.REPORTS / "summary.csv") as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
     write_text(paths.REPORTS / "summary.md", page)
     print(page)
 

@@ -213,7 +213,7 @@ BY_HAND = [
     ("finetune", ["mrpc", ""], "the seed '' is no whole number"),
     ("finetune", ["mrpc"], "the following arguments are required: seed"),
     ("finetune", ["mrpc", "42"], "data/mrpc/task.json is missing; run 'dvc repro'"),
-    ("finetune", ["rte", "42"], "finetune.rte"),
+    ("finetune", ["rte", "42"], "data/rte/task.json is missing"),
     ("quantize", ["mrpc", "42", "int8"], "unknown variant 'int8'"),
     ("quantize", ["mrpc", "42", "ibert_paper_qat"], "is not listed under 'quantize'"),
     ("quantize", ["mrpc", "x", "fp32"], "the seed 'x' is no whole number"),
@@ -261,7 +261,7 @@ READ = [
     ("summary", [], "metrics/mrpc/compare/fp32.json"),
     ("summary", [], "metrics/mrpc/latency/fp32.json"),
     ("summary", [], "metrics/environment.json"),
-    ("quantize", ["mrpc", "42", "fp32"], "models/mrpc/seed_42/finetuned/recipe.json"),
+    ("quantize", ["mrpc", "42", "fp32"], "models/mrpc/seed_42/finetuned/config.json"),
     ("evaluate", ["mrpc", "42", "fp32"], "models/mrpc/seed_42/fp32/manifest.json"),
     ("size_report", ["mrpc"], "models/mrpc/seed_42/fp32/manifest.json"),
 ]
@@ -277,6 +277,11 @@ def after_a_run(project: Path) -> Path:
     return project
 
 
+def outputs_in(project: Path) -> list[Path]:
+    roots = ("data", "metrics", "models", "reports", "exports")
+    return sorted(path for root in roots for path in (project / root).rglob("*"))
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize(("stage", "arguments", "file"), READ)
 def test_damaged_json(
@@ -288,9 +293,9 @@ def test_damaged_json(
     target = after_a_run / file
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content if isinstance(content, bytes) else content.encode())
-    before = sorted(after_a_run.rglob("*"))
+    before = outputs_in(after_a_run)
     assert_refused(run(stage, *arguments), f"{stage}: ", file if expected else "", expected)
-    assert sorted(after_a_run.rglob("*")) == before
+    assert outputs_in(after_a_run) == before
 
 
 @pytest.mark.parametrize(("stage", "arguments", "file"), READ)
@@ -306,7 +311,7 @@ def test_a_folder_where_a_file_is_expected(
     ("content", "expected"),
     [
         ("a: 1\n<<<<<<< HEAD\nb: 2\n=======\n", "line 2 holds a merge conflict"),
-        ("[" * 50_000, "params.yaml is nested too deeply"),
+        ("[" * 500, "params.yaml is nested too deeply"),
         ("a: [1\nb: 2", "params.yaml line 2 is not valid YAML"),
         ("tasks: [\u8bc4\u8bba]\n".encode("gbk"), "params.yaml is not UTF-8"),
         ("- a list", "params.yaml: "),
