@@ -36,7 +36,9 @@ def read_json(path: Path, kind: type = dict) -> Any:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{path} is missing; {restored(path)}") from None
+        stage = paths.stage_of(path)
+        where = remade(stage) if stage else "put it there, or name another place"
+        raise UserError(f"{path} is missing; {where}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error.reason}); {restored(path)}") from None
     refuse_conflict(path, text, "'dvc repro'" if paths.stage_of(path) else "run again")

@@ -126,9 +126,8 @@ def check_cells(name: str, column: "pd.Series[Any]") -> None:
     from pandas.api.types import infer_dtype, is_numeric_dtype
 
     is_label = column.name == "label"
-    if is_label and is_numeric_dtype(column) and column.notna().all():
-        return
-    if not is_label and infer_dtype(column, skipna=False) == "string":
+    fits = is_numeric_dtype(column) if is_label else infer_dtype(column, skipna=False) == "string"
+    if fits and column.notna().all():
         return
     kind, wanted = (Number, "a number") if is_label else (str, "a text")
     for row, cell in enumerate(column, start=1):
