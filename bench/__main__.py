@@ -22,8 +22,10 @@ from bench.report import markdown, summary
 from bench.results import Measured, results
 from bench.workloads import BERT, MINILM, Workload
 from stages.latency import OtherLoad, one_timing_at_a_time
-from stages.plumbing.command import UserError, fail
-from stages.plumbing.files import new_file, read_json, write_json, write_text
+from stages.plumbing.command import UserError, one_line
+from stages.plumbing.files import new_file, write_json, write_text
+from stages.plumbing.json_file import read_json
+from stages.plumbing.signals import signals_end_it
 
 # Who is run under LoadGen: ours, and one peer, to see that neither is favoured.
 UNDER_LOADGEN = ("int8_fast", "onnxruntime_int8")
@@ -156,8 +158,5 @@ def write(measured: Measured, chosen: Settings) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    try:
-        with one_timing_at_a_time():
-            main(settings())
-    except UserError as error:
-        fail("bench", str(error))
+    with one_line("bench"), signals_end_it(), one_timing_at_a_time():
+        main(settings())

@@ -33,8 +33,9 @@ from stages.engines.runtime.shipped.classify import CannotRun, Model
 from stages.model.artifact import WEIGHTS, read_recipe
 from stages.model.tokens import Tokens, encode, load_tokenizer, pad
 from stages.plumbing import paths
-from stages.plumbing.command import UserError, fail
+from stages.plumbing.command import UserError, one_line
 from stages.plumbing.files import write_json
+from stages.plumbing.signals import signals_end_it
 from stages.reporting.markdown_table import pipe_table
 from stages.settings.params import load_params
 from stages.variants.int8_fast.kernel import dispatch
@@ -236,7 +237,5 @@ def by_runner(differing: dict[str, int]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("bench.bits"), signals_end_it():
         main(*sys.argv[1:])
-    except UserError as error:
-        fail("bench.bits", str(error))

@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from bench.results import LEADS
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.markdown_table import pipe_table
 
 FILE = Path(__file__).parent / "reruns.json"
@@ -27,7 +28,7 @@ def add(results: dict[str, Any], began: str, others_pct: float, file: Path = FIL
         began: when, ISO 8601.
         others_pct: what other processes took of the machine meanwhile.
     """
-    before = read_json(file) if file.exists() else []
+    before = read_json(file, list) if file.exists() else []
     one = {"began": began, "cpu": cpu_of(results), "others_pct": round(others_pct, 1)}
     one |= {"peers": sorted(results["peers"])} | leads(results)
     write_json(file, [*before, one])

@@ -12,18 +12,19 @@ from stages.measure.accuracy import per_class
 from stages.measure.selection import front
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_file, new_folder, read_json, write_json, write_text
+from stages.plumbing.files import new_file, new_folder, write_json, write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.choice import auto_choice
 from stages.reporting.comparison import on_splits, row_of
 from stages.reporting.comparison_page import Comparison, markdown
 from stages.reporting.page.page import page
 from stages.reporting.predictions import Predictions
-from stages.settings.params import load_params
+from stages.settings.arguments import params_for
 
 
 def compare(task: str) -> None:
     """Write metrics/<task>/compare/<variant>.json and to reports/<task>/ the pages and tables."""
-    params, definition = load_params(), read_task(task)
+    params, definition = params_for(task), read_task(task)
     names, seeds, headline = list(params.quantize), params.finetune.seeds, definition.metrics[0]
     verify_splits(task, "validation")
     for seed, name in product(seeds, names):

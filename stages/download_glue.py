@@ -16,12 +16,12 @@ from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
 from stages.plumbing.manifest import write_checksums
-from stages.settings.params import load_params
+from stages.settings.arguments import params_for
 
 
 def download_glue(task: str) -> None:
     """Write data/<task>/<split>.parquet and task.json, and metrics/<task>/dataset.json."""
-    params = load_params()
+    params = params_for(task)
     dataset = params.dataset(task)
     fetched = dataset.fetch(params.download_glue)
     definition = dataset.task.model_copy(

@@ -12,13 +12,14 @@ from stages.model.artifact import verify
 from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import new_file, read_json, sha256, write_json, write_text
-from stages.settings.params import load_params
+from stages.plumbing.files import new_file, sha256, write_json, write_text
+from stages.plumbing.json_file import read_json
+from stages.settings.arguments import params_for
 
 
 def evaluate(task: str, seed: str, variant: str) -> None:
     """Write metrics/<task>/accuracy/seed_<seed>/<variant>.json and the predictions of every row."""
-    settings, definition = load_params().evaluate, read_task(task)
+    settings, definition = params_for(task, seed, variant).evaluate, read_task(task)
     artifact = paths.artifact(task, seed, variant)
     manifest = verify(artifact)
     verify_splits(task, *definition.scored)

@@ -13,7 +13,9 @@ from stages.measure.size import MB
 from stages.model.artifact import RECIPE, copy_without_weights, verify
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
+from stages.plumbing.faults import remade
+from stages.plumbing.files import bytes_in, new_folder, write_json, write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.choice import auto_choice, rows_of
 from stages.reporting.model_card import model_card
 from stages.reporting.row import Row
@@ -27,12 +29,16 @@ from stages.running.exported_folder import (
     write_predict,
     write_tokenizer,
 )
+from stages.settings.arguments import params_for
 from stages.settings.params import AUTO, load_params
 
 
 def export(task: str) -> None:
     """Write exports/<task>/, metrics/<task>/export.json and ships.json."""
+    params_for(task)
     rows = rows_of(task)
+    if variants.REFERENCE not in rows:
+        raise UserError(f"{paths.METRICS / task / 'compare'} is missing; {remade('compare')}")
     choice = what_ships(rows, task)
     name, target = choice.variant, paths.EXPORTS / task
     seed = load_params().finetune.seeds[0]

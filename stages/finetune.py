@@ -14,7 +14,7 @@ from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
 from stages.plumbing.lock import locked
 from stages.plumbing.manifest import write_checksums
-from stages.settings.params import load_params
+from stages.settings.arguments import params_for
 from stages.training.fit import fit, longest_input
 from stages.training.label_order import renumbered
 from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
@@ -29,8 +29,8 @@ PROBED = 16  # training rows that tokenizer and model are tried on together
 
 def finetune(task: str, seed: str) -> None:
     """Write models/<task>/seed_<seed>/finetuned/, its metrics and the training curve."""
+    settings = params_for(task, seed).training(task)
     definition = read_task(task)
-    settings = load_params().training(task)
     if settings.checkpoint:
         settings = settings.model_copy(update={"epochs": 0.0})
     verify_splits(task, "train", "validation")

@@ -27,10 +27,13 @@ from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.cpu_share import all_threads
-from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
+from stages.plumbing.faults import remade
+from stages.plumbing.files import new_file, new_folder, sha256, write_json
+from stages.plumbing.json_file import read_json
 from stages.plumbing.manifest import MANIFEST
 from stages.running.timed_process import TimedProcess, save_batches
-from stages.settings.params import Latency, load_params
+from stages.settings.arguments import params_for
+from stages.settings.params import Latency
 from stages.workspace.machine import describe
 
 BLOCK = 8  # calls before the next variant's turn
@@ -43,11 +46,13 @@ OF_MACHINE = ("cores", "instruction_set")
 
 def latency(task: str) -> None:
     """Write metrics/<task>/latency/<variant>.json and all samples to reports/<task>/latency.csv."""
-    params = load_params()
+    params = params_for(task)
     seed = params.finetune.seeds[0]
     # Without those that were skipped here, of which there is nothing to time.
     names = [name for name in params.quantize if paths.metric(task, "size", name).exists()]
     artifacts = {name: paths.artifact(task, seed, name) for name in names}
+    if not names:
+        raise UserError(f"{paths.METRICS / task / 'size'} is missing; {remade('size_report')}")
     check_belongs_here(task, artifacts)
     verify_splits(task, "validation")
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:

@@ -8,12 +8,13 @@ from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_folder
 from stages.plumbing.manifest import verify_folder
-from stages.settings.params import load_params
+from stages.settings.arguments import params_for
 
 
 def quantize(task: str, seed: str, variant: str) -> None:
     """Write models/<task>/seed_<seed>/<variant>/: weights, configuration, tokenizer, manifest."""
-    params, target = load_params().variant(variant), paths.artifact(task, seed, variant)
+    params = params_for(task, seed, variant).variant(variant)
+    target = paths.artifact(task, seed, variant)
     ingredients = Ingredients(
         read_task(task),
         paths.checkpoint(task, seed),

@@ -15,12 +15,12 @@ from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_file, new_folder, sha256, write_json
 from stages.plumbing.manifest import MANIFEST
-from stages.settings.params import load_params
+from stages.settings.arguments import params_for
 
 
 def size_report(task: str) -> None:
     """Write metrics/<task>/size/<variant>.json and the plots size.csv and sensitivity.csv."""
-    params = load_params()
+    params = params_for(task)
     seed, names = params.finetune.seeds[0], list(params.quantize)
     reports = {}
     for name in names:

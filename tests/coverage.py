@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from stages.measure.metrics import METRICS, REGRESSION_METRICS
 from stages.measure.statistics import Interval, metric_interval, paired_drop_interval
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 RESULTS = Path(__file__).parents[1] / "docs/evidence/coverage.json"
 TEXTS = (50, 200, 408, 2000)

@@ -13,11 +13,11 @@ from typing import Any
 from stages import tasks
 from stages.commands.preset import settings_of
 from stages.commands.progress import Speed, expected, in_words, left
-from stages.commands.repro import need_git, reproduce
+from stages.commands.repro import need_git, need_no_conflicts, reproduce
 from stages.engines.safe_l.families import FAMILIES
 from stages.model import cpu
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.five_lines import five_lines
 from stages.settings.params import PARAMS_FILE, load_params
 from stages.settings.writing import write_settings
@@ -63,6 +63,7 @@ def check(
         UserError: something cannot be told, or is not there; nothing is changed then.
     """
     need_git()
+    need_no_conflicts()
     need(model, data)
     config = read_json(Path(resolve(model, with_weights=False).location) / "config.json")
     regression = len(classes_of(model)) == 1

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.plumbing.command import UserError, nearest, run_stage
-from stages.plumbing.files import new_folder, read_json
+from stages.plumbing.files import new_folder
+from stages.plumbing.json_file import read_json
 from stages.training.ibert_conversion import HEADS, head_of, to_ibert
 from stages.training.model_names import check_folder
 

@@ -5,7 +5,7 @@ from pydantic import BaseModel, ConfigDict
 from stages.measure.metrics import REGRESSION_METRICS
 from stages.plumbing import paths
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_as
 from stages.plumbing.manifest import verify_files
 
 
@@ -60,4 +60,4 @@ def read_task(name: str) -> Task:
     if not file.exists():
         raise UserError(f"{file} is missing; run 'dvc repro' (or 'dvc pull') first")
     verify_files(file.parent, [file.name])
-    return Task.model_validate(read_json(file))
+    return read_as(Task, file)

@@ -4,7 +4,8 @@ The first lines of each stage that reads rows of a split, or what a variant answ
 """
 
 from stages.plumbing import paths
-from stages.plumbing.files import read_json, sha256
+from stages.plumbing.files import sha256
+from stages.plumbing.json_file import read_json
 from stages.plumbing.manifest import REMEDY, Damaged, verify_files
 
 # Of a predictions file, in the metrics that are made from it.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import as_model, read_as
 from stages.plumbing.manifest import (
     MANIFEST,
     SHA256,
@@ -17,6 +18,7 @@ from stages.plumbing.manifest import (
     verify_files,
     verify_folder,
 )
+from stages.plumbing.private import cleaned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,13 +111,15 @@ def is_setting(name: str) -> bool:
 
 
 def read_recipe(checkpoint: Path) -> Recipe:
-    return Recipe.model_validate(read_json(checkpoint / RECIPE))
+    return read_as(Recipe, checkpoint / RECIPE)
 
 
 def write_manifest(
     folder: Path, variant: str, parameters: dict[str, Any], **facts: Any
 ) -> Manifest:
     """Describe what lies in `folder`, a recipe among it; `facts` are further fields."""
+    if "skipped" in facts:  # why, in the words of a compiler or library, and metrics repeat it
+        facts["skipped"] = cleaned(facts["skipped"])
     manifest = Manifest(
         variant=variant,
         recipe=read_recipe(folder),
@@ -131,11 +135,11 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact; its files are not checked (see `verify`).
 
     Raises:
-        UserError: no artifact there.
+        UserError: no artifact there, or its manifest is damaged.
     """
     if not (folder / MANIFEST).exists():
         raise UserError(f"{folder} holds no artifact; run 'dvc repro' (or 'dvc pull') first")
-    return Manifest.model_validate(read_listed(folder))
+    return as_model(Manifest, read_listed(folder), folder / MANIFEST)
 
 
 def verify(folder: Path) -> Manifest:

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from stages.model.tokens import Batch, Predict
-from stages.plumbing.command import UserError, in_short, is_disk_full, unwritable
+from stages.plumbing.command import UserError, in_short
+from stages.plumbing.disk import need_room
+from stages.plumbing.faults import of_the_machine
 
 # Records that torch's writer adds to every archive by itself.
 OWN_RECORDS = ("version", ".data/serialization_id", "byteorder", ".format_version")
@@ -97,7 +99,7 @@ def written(forms: dict[str, Callable[[Path], None]], folder: Path) -> list[str]
         try:
             write(folder / name)
         except Exception as error:
-            if isinstance(error, UserError) or is_disk_full(error) or unwritable(error):
+            if isinstance(error, UserError) or of_the_machine(error):
                 raise
             (folder / name).unlink(missing_ok=True)
             reasons.append(f"{name} is left out ({in_short(error)})")
@@ -117,12 +119,20 @@ def write_torchscript(module: nn.Module, inputs: list[str], target: Path) -> Non
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing is deprecated, and warns at each shape check
         traced: Any = torch.jit.trace(LogitsOnly(module, inputs).eval(), example(inputs))
-        torch.jit.save(traced, str(target))
+    write_traced(traced, target)
+
+
+def write_traced(traced: Any, target: Path) -> None:
+    """What torch.jit.load reads, without the source lines of the machine that traced.
+
+    Through Python, and where there is room: torch's own writer ends the process on a full disk.
+    """
+    target.write_bytes(traced.save_to_buffer())
+    need_room(target.parent, target.stat().st_size)
     without_debug_records(target)
 
 
 def without_debug_records(file: Path) -> None:
-    """Drop the source lines of the machine that traced: its paths are nobody's business."""
     reader = torch._C.PyTorchFileReader(str(file))
     shorter = file.with_name(f"{file.name}.shorter")
     writer = torch._C.PyTorchFileWriter(str(shorter))

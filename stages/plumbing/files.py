@@ -18,7 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.plumbing.disk import remember
 from stages.plumbing.lock import locked
+from stages.plumbing.modes import usual_modes
 
 PARTIAL = ".partial"
 OLD = f".old{PARTIAL}"
@@ -46,8 +48,10 @@ def new_file(target: Path) -> Iterator[Path]:
         partial = own_name(target)
         try:
             yield partial
+            usual_modes(partial)
             os.replace(partial, target)
-        except BaseException:
+        except BaseException as error:
+            remember(error, partial)
             remove(partial)
             raise
 
@@ -64,8 +68,10 @@ def new_folder(target: Path) -> Iterator[Path]:
         partial.mkdir()
         try:
             yield partial
+            usual_modes(partial)
             put_in_place(partial, target)
-        except BaseException:
+        except BaseException as error:
+            remember(error, partial)
             remove(partial)
             raise
 
@@ -151,10 +157,6 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Deterministic: the same value gives the same bytes."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def sha256(path: Path) -> str:

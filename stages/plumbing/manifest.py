@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import PARTIAL, read_json, sha256, write_json
+from stages.plumbing.files import PARTIAL, sha256, write_json
+from stages.plumbing.json_file import read_json
 
 MANIFEST = "manifest.json"
 SHA256 = "sha256"
@@ -88,9 +89,9 @@ def read_listed(folder: Path) -> dict[str, Any]:
     if not file.exists():
         raise Damaged(f"{file} is missing; run 'dvc repro' (or 'dvc pull') first")
     try:
-        manifest = dict(read_json(file))
+        manifest: dict[str, Any] = read_json(file)
         listed = manifest.get(SHA256)
-    except (ValueError, TypeError):
+    except UserError:
         listed = None
     if not isinstance(listed, dict) or not listed or not all(map(is_inside, listed)):
         raise Damaged(f"{file} is damaged: it lists no files of its folder; {REMEDY}")

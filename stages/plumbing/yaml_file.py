@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from stages.plumbing.command import UserError
+from stages.plumbing.conflict import refuse_conflict
 
 
 def read_yaml(path: Path) -> Any:
     """What stands in it.
 
     Raises:
-        UserError: it is no valid YAML, or a key stands there twice; names the line.
+        UserError: it is no valid YAML, holds a merge conflict, or a key stands there twice; names
+            the line.
         FileNotFoundError: there is no such file.
     """
     from ruamel.yaml import YAML
@@ -21,8 +23,11 @@ def read_yaml(path: Path) -> Any:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}); save it as that") from None
+    refuse_conflict(path, text)
     try:
         return YAML(typ="safe", pure=True).load(text)
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply; correct it") from None
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         key = text.splitlines()[line - 1].strip().split(":")[0]

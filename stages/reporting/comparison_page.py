@@ -13,7 +13,7 @@ from stages.measure.statistics import MOST_TIMES, mean_interval
 from stages.measure.timing import groups
 from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Drop, OnSplit, Row
 from stages.settings.params import Compare, Latency

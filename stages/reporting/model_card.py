@@ -8,7 +8,7 @@ from typing import Any
 from stages.dataset.task import Task
 from stages.model.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.comparison_page import renumbered
 from stages.reporting.row import Row
 from stages.running.exported_folder import Predicting

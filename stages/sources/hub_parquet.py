@@ -4,10 +4,12 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from stages.plumbing.command import UserError
+from stages.plumbing.command import UserError, in_short
+from stages.plumbing.faults import of_the_machine
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
 from stages.sources.cached import forget, is_cached
@@ -101,16 +103,39 @@ def read(files: HubFiles, path: Path) -> "pd.DataFrame":
     try:
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise UserError(f"{name} is not a readable parquet file ({error})") from None
+        if of_the_machine(error):
+            raise
+        raise UserError(f"{name} is not a readable parquet file ({in_short(error)})") from None
     missing = set(files.columns) - set(frame.columns)
     if missing:
         raise UserError(f"{name} lacks {sorted(missing)}; it has {list(frame.columns)}")
     frame = frame.rename(columns=files.columns)[list(files.columns.values())]
+    for column in frame.columns.drop("id", errors="ignore"):
+        check_cells(name, frame[column])
     if "id" not in frame:
         frame.insert(0, "id", range(len(frame)))
     if is_float_dtype(frame["label"]):  # float32 there: a 3.8 would be 3.799999952
         frame["label"] = frame["label"].astype(float).round(6)
     return frame.astype({"id": str})
+
+
+def check_cells(name: str, column: "pd.Series[Any]") -> None:
+    """Raises UserError for a text that is none, and for a label that is no number.
+
+    Parquet keeps lists, bytes and nothing at all in any column, and pandas takes them as they are.
+    """
+    from pandas.api.types import infer_dtype, is_numeric_dtype
+
+    is_label = column.name == "label"
+    fits = is_numeric_dtype(column) if is_label else infer_dtype(column, skipna=False) == "string"
+    if fits and column.notna().all():
+        return
+    kind, wanted = (Number, "a number") if is_label else (str, "a text")
+    for row, cell in enumerate(column, start=1):
+        is_missing = cell is None or (isinstance(cell, float) and cell != cell)
+        if is_missing or not isinstance(cell, kind):
+            held = "nothing" if is_missing else f"{type(cell).__name__} ({str(cell)[:40]})"
+            raise UserError(f"{name} row {row}: '{column.name}' holds {held} instead of {wanted}")
 
 
 @contextmanager

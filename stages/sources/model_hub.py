@@ -6,7 +6,8 @@ from pathlib import Path
 
 import requests
 
-from stages.plumbing.command import UserError, is_disk_full
+from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 from stages.sources.http import CONNECT_SECONDS, host, hub
 from stages.sources.hub_cache import forget_damaged
 
@@ -74,7 +75,7 @@ def snapshot(name: str, with_weights: bool, silence: str) -> str:
             ) from None
         raise broken(name, error) from None
     except Exception as error:  # of two HTTP libraries and the hub's own
-        if is_disk_full(error):
+        if of_the_machine(error):
             raise
         raise broken(name, error) from None
     return folder

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from stages.model.tokens import Tokens
+from stages.plumbing.disk import need_room
 from stages.plumbing.files import remove, write_text
 from stages.plumbing.imports import checksum_of
 from stages.plumbing.manifest import MANIFEST, Damaged, verify_folder, write_checksums
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 # Checkpoints of unfinished trainings; outside the outs, which DVC empties before each run.
 UNFINISHED = Path(".training")
+CHECKPOINT_SIZE = 3  # times the weights: themselves, and two moments of the optimizer
 
 # Labels, logits -> metrics.
 Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
@@ -179,10 +181,19 @@ def seal() -> Any:
     class Seal(TrainerCallback):
         """A checkpoint without a manifest was cut off by a kill and is not resumed from."""
 
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            # torch's writer, of optimizer.pt, ends the process on a full disk.
+            if control.should_save:
+                need_room(Path(args.output_dir), CHECKPOINT_SIZE * bytes_of(more["model"]))
+
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             write_checksums(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     return Seal()
+
+
+def bytes_of(model: "nn.Module") -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
 
 
 def numbers_of(schedule: Schedule) -> list[float]:

@@ -1,10 +1,10 @@
 """A model's name in params.yaml -> where its weights and tokenizer are. Imports nothing slow."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.json_file import read_json
 from stages.plumbing.manifest import check_links
 from stages.plumbing.paths import of_user
 from stages.sources.model_hub import WEIGHTS, fetch_model
@@ -119,7 +119,7 @@ def check_folder(folder: Path, with_weights: bool = True) -> None:
                 "repository that it is from"
             )
     if (folder / ADAPTER).exists() and not (folder / "config.json").exists():
-        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        base = read_json(folder / ADAPTER)
         raise UserError(
             f"the model folder '{folder}' is an adapter of PEFT to "
             f"{base.get('base_model_name_or_path') or 'another model'}; merge it with "
@@ -132,10 +132,7 @@ def check_folder(folder: Path, with_weights: bool = True) -> None:
             f"the model folder '{folder}' has no weights ({' or '.join(WEIGHTS)}); save the model "
             f"with save_pretrained, or name it 'random:{folder}' to measure speed and size alone"
         )
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"the config.json of the model folder '{folder}' is not JSON") from None
+    read_json(folder / "config.json")
     # In the hub's own cache a snapshot is made of links to files that lie side by side for all.
     snapshots = folder.resolve().parent
     check_links(folder, *([snapshots.with_name("blobs")] if snapshots.name == "snapshots" else []))

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from stages.dataset.task import Task
-from stages.plumbing.command import UserError, is_disk_full
+from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 from stages.sources.model_hub import REMEDY
 from stages.training import ibert_checkpoint, loading_report
 from stages.training.label_order import order_of, reorder_head
@@ -49,7 +50,7 @@ def load(
     except UserError:
         raise
     except Exception as error:  # safetensors, tokenizers, hub and configurations each raise theirs
-        if is_disk_full(error):
+        if of_the_machine(error):
             raise
         remedy = REMEDY
         if not isinstance(error, OSError):

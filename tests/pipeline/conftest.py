@@ -13,7 +13,8 @@ import yaml
 from filelock import FileLock
 
 from stages.dataset.verified import CHECKSUM
-from stages.plumbing.files import read_json, sha256, write_json
+from stages.plumbing.files import sha256, write_json
+from stages.plumbing.json_file import read_json
 from stages.settings.writing import merge
 
 ROOT = Path(__file__).parents[2]

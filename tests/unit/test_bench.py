@@ -31,7 +31,8 @@ from bench.workloads import BERT, Operations, Rows, Workload, make_workload
 from stages.model.artifact import read_manifest
 from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.tasks import mrpc
 from tests.building import make_ingredients, training_rows
 
@@ -192,7 +193,7 @@ class TestRunning:
         folder.mkdir()
         files = ours.Ours("int8_static").prepare(checkpoint, folder, HERE)
         assert files == ["model.safetensors"]
-        assert read_json(folder / "calibration_rows.json") == rows.train["id"].tolist()
+        assert read_json(folder / "calibration_rows.json", list) == rows.train["id"].tolist()
         assert read_manifest(folder).quantized_ops > 0
         assert list(tmp_path.iterdir()) == [folder]
 
@@ -240,7 +241,7 @@ class TestReruns:
         reruns.add(committed, "2026-01-02T03:04", 12.3, file)
         reruns.add(other, "2026-01-03T03:04", 0.0, file)
         reruns.add(committed, "2026-01-04T03:04", 0.0, file)
-        table = reruns.markdown(committed, read_json(file))
+        table = reruns.markdown(committed, read_json(file, list))
         assert "2026-01-02 03:04" in table
         assert "12 %" in table
         assert "2026-01-03" not in table

@@ -14,7 +14,7 @@ from stages.engines.int8.quantizers import Range, affine
 from stages.model.classifier import load_checkpoint
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.variants import Ingredients
 from tests.building import as_if_trained, batch, calibrate, make_ingredients, training_rows
 

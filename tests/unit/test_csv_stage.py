@@ -11,7 +11,7 @@ import yaml
 
 from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.settings.params import load_params
 from stages.settings.writing import merge
 from tests.own_file import WHOLE, all_rows, fetch, split, written

@@ -11,7 +11,7 @@ import pytest
 from stages.environment import environment
 from stages.model.cpu import instruction_set
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.plumbing.lock import locked
 from tests.own_file import WHOLE, written
 from tests.unit.test_csv_stage import ROOT, TRAINING, project, set_params

@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.plumbing.command import UserError, unwritable
+from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 from stages.plumbing.paths import of_user
 from stages.sources.glue import mirror_folder
 from stages.sources.own_file.labels import Classes
@@ -43,7 +44,7 @@ def as_adapter(folder: Path) -> None:
         (as_adapter, r"adapter of PEFT to somebody/base; merge it with merge_and_unload"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights .* name it 'random:"),
         (lambda f: (f / "config.json").unlink(), "has no config.json"),
-        (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
+        (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(
@@ -194,12 +195,12 @@ def test_a_place_that_cannot_be_written_is_named_with_what_moves_it(
         (target / "below").mkdir(parents=True)
     wrapped = RuntimeError("a library's own")
     wrapped.__cause__ = refused.value
-    assert str(target) in unwritable(wrapped)
-    assert way_out in unwritable(wrapped)
+    assert str(target) in of_the_machine(wrapped)
+    assert way_out in of_the_machine(wrapped)
 
 
 def test_no_folder_for_temporary_files_is_said_and_other_errors_are_not() -> None:
     nowhere = FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
-    assert "set TMPDIR" in unwritable(nowhere)
-    assert unwritable(FileNotFoundError(2, "No such file", "x")) == ""
-    assert unwritable(ValueError("a fault of ours")) == ""
+    assert "set TMPDIR" in of_the_machine(nowhere)
+    assert of_the_machine(FileNotFoundError(2, "No such file", "x")) == ""
+    assert of_the_machine(ValueError("a fault of ours")) == ""

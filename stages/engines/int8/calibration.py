@@ -15,7 +15,8 @@ from stages.engines.int8.quantizers import Range, affine
 from stages.model.artifact import read_recipe
 from stages.model.classifier import check_finite
 from stages.model.tokens import Batch, batches_of, load_tokenizer
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 RANGES = "ranges.json"
 BINS = 2048

@@ -12,7 +12,7 @@ from stages.dataset.task import Task
 from stages.measure.timing import groups
 from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.comparison_page import (
     Comparison,
     accuracy_cells,
@@ -51,7 +51,10 @@ def page(task: Task, compared: Comparison, predictions: Predictions, params: Par
     )
     return environment.get_template("index.html.j2").render(
         contents(task, compared, predictions, params)
-        | {"style": (folder / "page.css").read_text(), "script": (folder / "page.js").read_text()}
+        | {
+            "style": (folder / "page.css").read_text("utf-8"),
+            "script": (folder / "page.js").read_text("utf-8"),
+        }
     )
 
 

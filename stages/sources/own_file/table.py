@@ -155,13 +155,14 @@ class Table:
     def as_text(self, batch: pa.RecordBatch, name: str) -> list[str]:
         """1.0 gives "1", true "true", nothing and NaN ""."""
         column = batch.column(name)
-        if pa.types.is_floating(column.type):
-            column = pc.if_else(pc.is_nan(column), None, column)
         try:
+            if pa.types.is_floating(column.type):
+                column = pc.if_else(pc.is_nan(column), None, column)
             text = column.cast(pa.string())
-        except pa.ArrowNotImplementedError:
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            why = "" if isinstance(error, pa.ArrowNotImplementedError) else " that are no UTF-8"
             raise UserError(
-                f"{self.name}: column '{name}' holds {column.type}, not text or numbers; name "
+                f"{self.name}: column '{name}' holds {column.type}{why}, not text or numbers; name "
                 "another column, or write it anew as text"
             ) from None
         return [cell or "" for cell in text.to_pylist()]
