@@ -2,15 +2,12 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from stages.plumbing.command import UserError
 from stages.plumbing.files import read_json, sha256, write_json
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
@@ -52,9 +49,10 @@ class Recipe(BaseModel):
     trained: bool = True
     classes_were: tuple[str, ...] = ()
 
-    def scored(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows of a split that are worth scoring: all, or a few where scores mean nothing."""
-        return rows.head(RANDOM_ROWS) if self.weights == "random" else rows
+    @property
+    def scored(self) -> int | None:
+        """How many rows of a split are worth scoring: all (None), of random weights a few."""
+        return RANDOM_ROWS if self.weights == "random" else None
 
 
 class Manifest(BaseModel):
