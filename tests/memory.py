@@ -25,6 +25,8 @@ from tests.conftest import WORDS, write_tiny_bert
 ROOT = Path(__file__).parents[1]
 ROWS, LONG_ROWS = 1_000_000, 20_000
 FEW = 200
+# More than 65,536, so that an id takes four bytes.
+VOCABULARY = [a + b + c for a in WORDS for b in WORDS for c in WORDS[:20]]
 SEED = 42
 # Run with the arguments FEW_TASK MANY_TASK; prints MB.
 GROWTH = """
@@ -57,9 +59,9 @@ class Texts(NamedTuple):
 
 
 def lines(rows: int, words: int) -> Iterator[str]:
-    """Of a CSV file; two classes, by which word is in a text."""
+    """Of a CSV file: no text twice, two classes."""
     random_ = random.Random(0)
-    pool = random_.choices(WORDS, k=100_000)
+    pool = random_.choices(VOCABULARY, k=100_000)
     yield "review,stars\n"
     for row in range(rows):
         start = random_.randrange(len(pool) - words)
@@ -74,7 +76,7 @@ def write_csv(file: Path, rows: int, words: int) -> None:
 def make_project(folder: Path, tasks: dict[str, Texts]) -> None:
     """A folder to run stages in, with a tiny BERT of random weights; a few steps train it."""
     longest = max(texts.max_length for texts in tasks.values())
-    write_tiny_bert(folder / "model", positions=longest)
+    write_tiny_bert(folder / "model", VOCABULARY, longest)
     values = yaml.safe_load((ROOT / "params.yaml").read_text())
     training = values["finetune"]["mrpc"] | {"model": "model", "max_steps": 2}
     values |= {"tasks": list(tasks), "quantize": {"fp32": {}}, "csv": {}}

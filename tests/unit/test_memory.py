@@ -1,35 +1,47 @@
 """Many long texts: what stages keep of them is what max_length keeps (python -m tests.memory)."""
 
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
-from tests.memory import SEED, Texts, growth, make_project, prepare
+from stages.download_glue import download_glue
+from stages.finetune import finetune
+from stages.quantize import quantize
+from tests.memory import SEED, Texts, growth, make_project
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-# As lists of Python's integers, not cut, their tokens would take 500 MB and more.
-FEW, MANY = Texts(100, 100, 200, 16), Texts(20_000, 20_000, 200, 16)
+FEW, MANY = 100, 20_000
+TASKS = {
+    "few": Texts(FEW, FEW, 200, 16),
+    "scored": Texts(FEW, MANY, 200, 16),
+    "learned": Texts(MANY, FEW, 200, 16),
+}
+# As lists of Python's integers, before they are cut, the tokens of the many take 600 MB and more.
 MOST_MB = 150
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that was trained on the few rows, and the many ones."""
+    """With a model that was trained on the few."""
     folder = tmp_path_factory.mktemp("memory")
-    make_project(folder, {"few": FEW, "many": MANY})
-    for task in ("few", "many"):
-        prepare(folder, task, "download_glue")
-    prepare(folder, "few", "finetune", "quantize")
-    (folder / "models/many").symlink_to("few")
+    make_project(folder, TASKS)
+    with chdir(folder):
+        for task in TASKS:
+            download_glue(task)
+        finetune("few", f"{SEED}")
+        quantize("few", f"{SEED}", "fp32")
+    (folder / "models/scored").symlink_to("few")
     return folder
 
 
-def test_evaluate_keeps_no_text(project: Path) -> None:
-    assert growth(project, "evaluate", "few", "many", f"{SEED}", "fp32") < MOST_MB
-
-
-def test_finetune_keeps_no_text(project: Path) -> None:
-    (project / "models/many").unlink()
-    assert growth(project, "finetune", "few", "many", f"{SEED}") < MOST_MB
+@pytest.mark.parametrize(
+    ("stage", "many", "rest"),
+    [("evaluate", "scored", [f"{SEED}", "fp32"]), ("finetune", "learned", [f"{SEED}"])],
+)
+def test_long_texts_take_no_more_than_their_tokens(
+    project: Path, stage: str, many: str, rest: list[str]
+) -> None:
+    assert growth(project, stage, "few", many, *rest) < MOST_MB
