@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow.parquet import ParquetFile, ParquetWriter
+from pyarrow.parquet import ParquetWriter
 
+from stages.dataset import stored
 from stages.dataset.dataset import UNLABELLED, Fetched, Split
 from stages.dataset.task import Task
 from stages.measure.accuracy import constant_baseline
@@ -89,9 +90,7 @@ def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str
 
 def rendition(train: Path, task: Task) -> str:
     """`tokenized` where punctuation stands apart (`word , word`), else `original`."""
-    with ParquetFile(train, pre_buffer=False) as file:  # which may be larger than the memory
-        first = next(file.iter_batches(1000, columns=[task.text_columns[0]]))
-    texts = first.to_pandas().iloc[:, 0]
+    texts = stored.first_rows(train, 1000, [task.text_columns[0]]).iloc[:, 0]
     apart = texts.str.contains(r" [.,]$| , ", regex=True).mean()
     return "tokenized" if apart > 0.5 else "original"
 

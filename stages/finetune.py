@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.dataset import stored
 from stages.dataset.task import Task, read_task
 from stages.dataset.verified import verify_splits
 from stages.measure.accuracy import score
@@ -17,7 +18,7 @@ from stages.plumbing.manifest import write_checksums
 from stages.settings.arguments import params_for
 from stages.training.fit import fit, longest_input
 from stages.training.label_order import renumbered
-from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
+from stages.training.loop import UNFINISHED, Examples, Trained, forget, train
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
@@ -34,9 +35,9 @@ def finetune(task: str, seed: str) -> None:
     if settings.checkpoint:
         settings = settings.model_copy(update={"epochs": 0.0})
     verify_splits(task, "train", "validation")
-    rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
+    files = {name: paths.split(task, name) for name in ("train", "validation")}
     pretrained = resolve(settings.checkpoint or settings.model)
-    texts = rows["train"][list(definition.text_columns)].to_numpy().ravel()
+    texts = stored.Texts(files["train"], definition.text_columns)
     model, tokenizer = load(
         pretrained, definition, int(seed), fine_tuned=bool(settings.checkpoint), texts=texts
     )
@@ -51,7 +52,8 @@ def finetune(task: str, seed: str) -> None:
             f"finetune.{task}.max_length is {max_length}, but {pretrained.name} takes at most "
             f"{longest} tokens; lower it"
         )
-    inputs = fit(pretrained.name, model, tokenizer, definition, rows["train"].head(PROBED))
+    probed = stored.first_rows(files["train"], PROBED)
+    inputs = fit(pretrained.name, model, tokenizer, definition, probed)
     recipe = Recipe(
         task=task,
         model=described,
@@ -62,9 +64,12 @@ def finetune(task: str, seed: str) -> None:
         trained=settings.epochs > 0,
         classes_were=renumbered(settings.checkpoint, definition) if settings.checkpoint else (),
     )
+    columns = definition.text_columns
     encoded = {
-        name: with_labels(encode(tokenizer, definition, frame, recipe), frame)
-        for name, frame in rows.items()
+        name: Examples(
+            encode(tokenizer, definition, stored.pieces(file, columns), recipe), stored.labels(file)
+        )
+        for name, file in files.items()
     }
     unfinished = UNFINISHED / f"{task}-{seed}"
     with locked(unfinished):

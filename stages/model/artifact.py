@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,9 +19,6 @@ from stages.plumbing.manifest import (
     verify_folder,
 )
 from stages.plumbing.private import cleaned
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 RECIPE = "recipe.json"
 WEIGHTS = "model.safetensors"
@@ -62,9 +59,10 @@ class Recipe(BaseModel):
     trained: bool = True
     classes_were: tuple[str, ...] = ()
 
-    def scored(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows of a split that are worth scoring: all, or a few where scores mean nothing."""
-        return rows.head(RANDOM_ROWS) if self.weights == "random" else rows
+    @property
+    def scored(self) -> int | None:
+        """How many rows of a split are worth scoring: all (None), of random weights a few."""
+        return RANDOM_ROWS if self.weights == "random" else None
 
 
 class Manifest(BaseModel):

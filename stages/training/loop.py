@@ -3,13 +3,12 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
-import pandas as pd
 
 from stages.model.tokens import Tokens
 from stages.plumbing.disk import need_room
@@ -64,9 +63,31 @@ class Trained:
     device: str
 
 
-def with_labels(encoded: list[Tokens], rows: pd.DataFrame) -> list[Example]:
-    labels = rows["label"].tolist()
-    return [tokens | {"labels": label} for tokens, label in zip(encoded, labels, strict=True)]
+@dataclass(frozen=True)
+class Examples(Sequence[Example]):
+    """Rows to learn from, each made when it is asked for.
+
+    Attributes:
+        labels: shape (rows,), or (rows, outputs) for logits.
+    """
+
+    tokens: Sequence[Tokens]
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert len(self.tokens) == len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        return self.tokens[at] | {"labels": self.labels[at].tolist()}
 
 
 def train(
@@ -74,11 +95,11 @@ def train(
     tokenizer: "PreTrainedTokenizerBase",
     schedule: Schedule,
     seed: int,
-    rows: list[Example],
+    rows: Sequence[Example],
     unfinished: Path,
     code: str,
     settings: str,
-    validation: list[Example] | None = None,
+    validation: Sequence[Example] | None = None,
     score: Score | None = None,
 ) -> Trained:
     """Train `model` in place; epochs of 0 only scores it.
@@ -214,8 +235,11 @@ def digest_of(model: "nn.Module") -> str:
     return digest.hexdigest()
 
 
-def digest_of_rows(rows: list[Example]) -> str:
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+def digest_of_rows(rows: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
 
 
 def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None:

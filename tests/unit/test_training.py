@@ -19,7 +19,7 @@ from stages.tasks.mrpc import DATASET
 from stages.training import quick_dropout as quick
 from stages.training.first_token import first_token_only
 from stages.training.fit import model_inputs
-from stages.training.loop import Example, Trained, forget, train, with_labels
+from stages.training.loop import Examples, Trained, forget, train
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.quick_dropout import quick_dropout
@@ -48,7 +48,7 @@ class Fresh:
         rows = training_rows(40)
         self.max_length = 40
         self.inputs = model_inputs(self.model, self.tokenizer.model_input_names)
-        self.rows: list[Example] = with_labels(encode(self.tokenizer, TASK, rows, self), rows)
+        self.rows = Examples(encode(self.tokenizer, TASK, rows, self), rows["label"].to_numpy())
 
     def train(self, unfinished: Path, seed: int = 0, score: Any = None) -> Trained:
         rows, held_out = self.rows[:32], self.rows[32:] if score else None

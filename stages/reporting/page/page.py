@@ -63,7 +63,6 @@ def contents(
 ) -> dict[str, Any]:
     rows, ships = compared.rows, compared.choice.variant
     fp32, chosen = rows[variants.REFERENCE], rows[ships]
-    validation = pd.read_parquet(paths.split(task.name, "validation"))
     dataset = read_json(paths.dataset(task.name))
     order, timing = list(rows), params.latency
     by_importance = list(dict.fromkeys([ships, *order]))
@@ -92,7 +91,7 @@ def contents(
         "classes": class_table(task, compared, by_importance),
         "sensitivity": sensitivity_pictures(task),
         "training": training_pictures(task, params, fp32.headline),
-        "changed": changed_texts(task, fp32.seed, of_interest, predictions, validation),
+        "changed": changed_texts(task, fp32.seed, of_interest, predictions),
         "open": {name: undecided(row) for name, row in rows.items() if row.more_texts != 0},
         "skipped": compared.skipped,
         "environment": read_json(paths.ENVIRONMENT),
