@@ -10,10 +10,14 @@ from typing import TYPE_CHECKING
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
-from stages.sources.http import HttpError, answers, download, hub
+from stages.sources.address import hub
+from stages.sources.http import HttpError, answers, download
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_BYTES = 2 << 30  # of one file
+MOST_UNPACKED = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def download_from_hub(dataset: str, url: str, path: Path) -> None:
     from huggingface_hub import get_token
 
     try:
-        download(url, path, token=get_token() or "")
+        download(url, path, token=get_token() or "", at_most=MOST_BYTES)
     except HttpError as error:
         if error.status in (401, 403):
             raise Unavailable(
@@ -98,6 +102,12 @@ def read(files: HubFiles, path: Path) -> "pd.DataFrame":
 
     name = f"the hub's {files.config}/{path.name}"
     try:
+        unpacked = unpacked_bytes(path)
+        if unpacked > MOST_UNPACKED:
+            raise UserError(
+                f"{name} would unpack to {unpacked / 1e9:.1f} GB; {MOST_UNPACKED / 1e9:.0f} GB are "
+                "allowed"
+            )
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise UserError(f"{name} is not a readable parquet file ({error})") from None
@@ -110,6 +120,14 @@ def read(files: HubFiles, path: Path) -> "pd.DataFrame":
     if is_float_dtype(frame["label"]):  # float32 there: a 3.8 would be 3.799999952
         frame["label"] = frame["label"].astype(float).round(6)
     return frame.astype({"id": str})
+
+
+def unpacked_bytes(path: Path) -> int:
+    """As the file itself says, before anything is unpacked."""
+    from pyarrow.parquet import read_metadata
+
+    facts = read_metadata(path)
+    return sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
 
 
 @contextmanager
