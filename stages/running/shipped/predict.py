@@ -24,6 +24,7 @@ import numpy as np
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 # What runs packed weights; what a TorchScript file needs whose operators torch does not have.
 RUNTIME, LOADER = "classify.py", "load_kernel.py"
+MOST_THREADS = 1024
 BATCH = 32  # texts that run at once, which limits the memory that a long list takes
 # Name of a model's input -> what the tokenizer calls it.
 FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
@@ -59,7 +60,10 @@ def torchscript(file: Path, threads: int) -> Run:
     import torch
 
     if (loader := file.with_name(LOADER)).exists():
-        runpy.run_path(str(loader))
+        try:
+            runpy.run_path(str(loader))
+        except (RuntimeError, OSError) as error:  # nothing compiles here, or it cannot be loaded
+            raise CannotLoad(str(error)) from None
     torch.set_num_threads(threads)
     module = torch.jit.load(str(file))
 
@@ -109,10 +113,10 @@ class Classifier:
 
         Raises:
             CannotLoad: a file is missing or altered, or a library is not installed.
-            ValueError: no threads.
+            ValueError: no threads, or too many.
         """
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; at least 1 must compute")
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"threads is {threads}; it must be 1 to {MOST_THREADS}")
         manifest = read_manifest(Path(folder))
         check_unaltered(Path(folder), manifest)
         self.labels: list[str] = manifest["labels"]
