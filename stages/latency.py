@@ -25,7 +25,7 @@ from stages.model.artifact import MANIFEST, read_manifest
 from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.cpu_share import all_threads
+from stages.plumbing.cpu_share import all_threads, processors
 from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
 from stages.running.timed_process import TimedProcess, save_batches
 from stages.settings.params import Latency, load_params
@@ -35,6 +35,8 @@ BLOCK = 8  # calls before the next variant's turn
 # Other processes' share of the machine above which the timings are marked `contended`.
 BUSY_PCT = 15.0
 SEED = 0
+LEAST_MOST_THREADS = 64  # also on a smaller machine: it is slow, but no harm
+BYTES_OF_TOKEN = 3 * 8  # id, type and mask, each an int64
 # Of environment.json, what the figures cannot be read without.
 OF_MACHINE = ("cores", "instruction_set")
 
@@ -47,6 +49,7 @@ def latency(task: str) -> None:
     names = [name for name in params.quantize if paths.metric(task, "size", name).exists()]
     artifacts = {name: paths.artifact(task, seed, name) for name in names}
     check_belongs_here(task, artifacts)
+    check_possible(params.latency, read_manifest(artifacts[names[0]]).recipe.max_length)
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
         queries, tokenize_ms = make_queries(task, params.latency, artifacts[names[0]])
         file = Path(temporary) / "batches.safetensors"
@@ -64,6 +67,38 @@ def latency(task: str) -> None:
         "contended": int(load.highest_pct > BUSY_PCT),
     } | {key: value for key, value in read_json(paths.ENVIRONMENT).items() if key in OF_MACHINE}
     write(task, names, params.latency, pd.DataFrame(samples), peaks, machine)
+
+
+def check_possible(settings: Latency, max_length: int, memory: int = 0) -> None:
+    """Refuse what this machine can only fail at, before a process is started.
+
+    Args:
+        memory: bytes of this machine; 0: what it has.
+
+    Raises:
+        UserError: too many threads, or more texts than the memory holds.
+    """
+    most = max(LEAST_MOST_THREADS, processors())
+    for threads in settings.threads:
+        if threads != "all" and int(threads) > most:
+            raise UserError(
+                f"latency.threads has {threads}, and this machine has {processors()} processors; "
+                f"name at most {most}, or 'all'"
+            )
+    if settings.rounds > settings.queries:
+        raise UserError(
+            f"latency.rounds is {settings.rounds}, but a round needs a query and latency.queries "
+            f"is {settings.queries}; 3 rounds are usual"
+        )
+    memory = memory or psutil.virtual_memory().total
+    texts = settings.queries * sum(settings.batch_sizes)
+    needed = texts * max_length * BYTES_OF_TOKEN
+    if needed > memory / 2:  # the variants need some, too
+        raise UserError(
+            f"latency.queries: {settings.queries} with latency.batch_sizes: "
+            f"{settings.batch_sizes} may need {needed / 1e9:.1f} GB for their texts, and this "
+            f"machine has {memory / 1e9:.1f} GB; take fewer"
+        )
 
 
 def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
