@@ -27,7 +27,7 @@ from stages.model.artifact import read_manifest, verify
 from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.cpu_share import all_threads
+from stages.plumbing.cpu_share import all_threads, processors
 from stages.plumbing.faults import remade
 from stages.plumbing.files import new_file, new_folder, sha256, write_json
 from stages.plumbing.json_file import read_json
@@ -42,6 +42,8 @@ BLOCK = 8  # calls before the next variant's turn
 BUSY_PCT = 15.0
 SEED = 0
 MOST_ROWS = 50_000  # of validation that the queries are drawn from
+LEAST_MOST_THREADS = 64  # also on a smaller machine: it is slow, but no harm
+BYTES_OF_TOKEN = 3 * 8  # id, type and mask, each an int64
 # Of environment.json, what the figures cannot be read without.
 OF_MACHINE = ("cores", "instruction_set")
 
@@ -56,6 +58,7 @@ def latency(task: str) -> None:
     if not names:
         raise UserError(f"{paths.METRICS / task / 'size'} is missing; {remade('size_report')}")
     check_belongs_here(task, artifacts)
+    check_possible(params.latency, read_manifest(artifacts[names[0]]).recipe.max_length)
     verify_splits(task, "validation")
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
         queries, tokenize_ms = make_queries(task, params.latency, artifacts[names[0]])
@@ -74,6 +77,38 @@ def latency(task: str) -> None:
         "contended": int(load.highest_pct > BUSY_PCT),
     } | {key: value for key, value in read_json(paths.ENVIRONMENT).items() if key in OF_MACHINE}
     write(task, names, params.latency, pd.DataFrame(samples), peaks, machine)
+
+
+def check_possible(settings: Latency, max_length: int, memory: int = 0) -> None:
+    """Refuse what this machine can only fail at, before a process is started.
+
+    Args:
+        memory: bytes of this machine; 0: what it has.
+
+    Raises:
+        UserError: too many threads, or more texts than the memory holds.
+    """
+    most = max(LEAST_MOST_THREADS, processors())
+    for threads in settings.threads:
+        if threads != "all" and int(threads) > most:
+            raise UserError(
+                f"latency.threads has {threads}, and this machine has {processors()} processors; "
+                f"name at most {most}, or 'all'"
+            )
+    if settings.rounds > settings.queries:
+        raise UserError(
+            f"latency.rounds is {settings.rounds}, but a round needs a query and latency.queries "
+            f"is {settings.queries}; 3 rounds are usual"
+        )
+    memory = memory or psutil.virtual_memory().total
+    texts = settings.queries * sum(settings.batch_sizes)
+    needed = texts * max_length * BYTES_OF_TOKEN
+    if needed > memory / 2:  # the variants need some, too
+        raise UserError(
+            f"latency.queries: {settings.queries} with latency.batch_sizes: "
+            f"{settings.batch_sizes} may need {needed / 1e9:.1f} GB for their texts, and this "
+            f"machine has {memory / 1e9:.1f} GB; take fewer"
+        )
 
 
 def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:

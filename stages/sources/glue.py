@@ -1,9 +1,6 @@
 """GLUE data from a mirror folder, the hub's parquet files, or the official download site."""
 
 import os
-import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +13,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.files import scratch_folder, sha256
 from stages.plumbing.lock import locked
 from stages.plumbing.paths import of_user
-from stages.sources import Unavailable, cache_folder, first_available, hub_parquet
+from stages.sources import Unavailable, archive, cache_folder, first_available, hub_parquet
 from stages.sources.glue_tsv import Layout, Parsed, read_folder
 from stages.sources.http import answers, download
 from stages.sources.hub_parquet import HubFiles, discarded_if_wrong
@@ -57,14 +54,14 @@ def hub_files(task: Task, splits: dict[str, str] = SPLITS) -> HubFiles:
 
 
 def zipped(
-    task: Task, folder: str, archive: str, layout: Layout, splits: dict[str, str] = SPLITS
+    task: Task, folder: str, zip_name: str, layout: Layout, splits: dict[str, str] = SPLITS
 ) -> GlueFiles:
     """A task whose official download is a zip of the folder that a mirror holds.
 
     Args:
         splits: our split name -> the hub's.
     """
-    site = {archive: f"{SITE}/{archive}"}
+    site = {zip_name: f"{SITE}/{zip_name}"}
     return GlueFiles(folder, hub_files(task, splits), site, partial(read_folder, task, layout))
 
 
@@ -164,27 +161,11 @@ def from_site(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
         folder = first.parent
         if first.suffix == ".zip":
             folder = unpacked
-            unpack(first, files.folder, folder)
+            archive.copy_all(first, folder, files.folder, lambda name: name.endswith(".tsv"))
         parsed = parse(files, folder, "site")
         check(parsed.splits, options)
         checksums = {path.name: sha256(path) for path in wanted}
     return Fetched(parsed.splits, "site", checksums, left_out=parsed.left_out)
-
-
-def unpack(archive: Path, inside: str, folder: Path) -> None:
-    """Copy the .tsv files that lie directly in the archive's folder `inside` into `folder`.
-
-    Their paths are not followed, so that no member can be written anywhere else.
-    """
-    try:
-        with zipfile.ZipFile(archive) as members:
-            for name in members.namelist():
-                parent, _, base = name.rpartition("/")
-                if parent == inside and base.endswith(".tsv"):
-                    with members.open(name) as source, (folder / base).open("wb") as target:
-                        shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{archive.name} is not a readable zip ({error})") from None
 
 
 def parse(files: GlueFiles, folder: Path, source: str) -> Parsed:

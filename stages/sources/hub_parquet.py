@@ -12,11 +12,15 @@ from stages.plumbing.command import UserError, in_short
 from stages.plumbing.faults import of_the_machine
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
+from stages.sources.address import hub
 from stages.sources.cached import forget, is_cached
-from stages.sources.http import HttpError, answers, download, hub
+from stages.sources.http import HttpError, answers, download
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_BYTES = 2 << 30  # of one file
+MOST_UNPACKED = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def download_from_hub(dataset: str, url: str, path: Path) -> None:
     from huggingface_hub import get_token
 
     try:
-        download(url, path, token=get_token() or "")
+        download(url, path, token=get_token() or "", at_most=MOST_BYTES)
     except HttpError as error:
         if error.status in (401, 403):
             raise Unavailable(
@@ -101,6 +105,12 @@ def read(files: HubFiles, path: Path) -> "pd.DataFrame":
 
     name = f"the hub's {files.config}/{path.name}"
     try:
+        unpacked = unpacked_bytes(path)
+        if unpacked > MOST_UNPACKED:
+            raise UserError(
+                f"{name} would unpack to {unpacked / 1e9:.1f} GB; {MOST_UNPACKED / 1e9:.0f} GB are "
+                "allowed"
+            )
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         if of_the_machine(error):
@@ -136,6 +146,14 @@ def check_cells(name: str, column: "pd.Series[Any]") -> None:
         if is_missing or not isinstance(cell, kind):
             held = "nothing" if is_missing else f"{type(cell).__name__} ({str(cell)[:40]})"
             raise UserError(f"{name} row {row}: '{column.name}' holds {held} instead of {wanted}")
+
+
+def unpacked_bytes(path: Path) -> int:
+    """As the file itself says, before anything is unpacked."""
+    from pyarrow.parquet import read_metadata
+
+    facts = read_metadata(path)
+    return sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
 
 
 @contextmanager

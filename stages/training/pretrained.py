@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
 from stages.plumbing.faults import of_the_machine
 from stages.sources.model_hub import REMEDY
-from stages.training import ibert_checkpoint, loading_report
+from stages.training import config_size, ibert_checkpoint, loading_report
 from stages.training.label_order import order_of, reorder_head
 from stages.training.model_names import OF_PIECES, Pretrained
 from stages.training.vocabularies import character_tokenizer, piece_tokenizer
@@ -79,6 +80,7 @@ def load_or_raise(
     if model.architecture is not None:
         config = BertConfig(**model.architecture)
     else:
+        config_size.check_folder(model.name, Path(model.location))
         config = AutoConfig.from_pretrained(model.location, trust_remote_code=False)
     is_ibert = config.model_type == ibert_checkpoint.MODEL_TYPE
     if is_ibert:

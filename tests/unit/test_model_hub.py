@@ -13,6 +13,7 @@ import yaml
 
 from stages.plumbing.command import UserError
 from stages.plumbing.manifest import write_checksums
+from stages.sources import model_hub
 from stages.tasks.mrpc import DATASET
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
@@ -199,6 +200,37 @@ def test_a_hub_in_trouble_is_not_asked_for_the_files(hub: Server) -> None:
     with pytest.raises(UserError, match=r"the hub answers HTTP 503 .* not .* downloaded before"):
         resolve(NAME)
     assert len(hub.asked) == 1
+
+
+def test_a_model_that_is_too_large_is_said_before_anything_is_fetched(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_hub, "MOST_BYTES", 1000)
+    with pytest.raises(UserError, match=f"'{NAME}' has 0.0 GB; 0 GB are allowed"):
+        resolve(NAME)
+    assert not [one for one in hub.asked if one.startswith("GET") and "/resolve/" in one]
+
+
+def test_a_hub_that_drips_is_given_up(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.sources.pace.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("stages.sources.pace.LEAST_RATE", 10**9)
+    hub.stall_after = [100]
+    with pytest.raises(UserError, match=f"'{NAME}' .* broke off .*TooSlow"):
+        resolve(NAME)
+
+
+def test_a_hub_that_sends_more_than_it_announced_is_given_up(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = model_hub.Snapshot(NAME, with_weights=True)
+    coming.check(1000)
+    assert coming.received() == 0
+    coming.blobs.mkdir(parents=True)
+    (coming.blobs / "x.incomplete").write_bytes(bytes(5000))
+    assert coming.received() == 5000
+    monkeypatch.setattr(model_hub, "SLACK", 1000)
+    with pytest.raises(UserError, match="sends more of the model"):
+        coming.received()
 
 
 @pytest.fixture

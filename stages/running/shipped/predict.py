@@ -27,6 +27,7 @@ MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 RUNTIME, LOADER = "classify.py", "load_kernel.py"
 # What Python, a compiler or a loader takes from a folder unasked.
 CODE = (".py", ".so", ".h", ".c", ".cpp")
+MOST_THREADS = 1024
 BATCH = 32  # texts that run at once, which limits the memory that a long list takes
 # Name of a model's input -> what the tokenizer calls it.
 FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
@@ -65,6 +66,8 @@ def torchscript(file: Path, threads: int) -> Run:
         sys.path.insert(0, str(loader.parent.resolve()))  # which it imports from
         try:
             runpy.run_path(str(loader))
+        except (RuntimeError, OSError) as error:  # nothing compiles here, or it cannot be loaded
+            raise CannotLoad(str(error)) from None
         finally:
             del sys.path[0]
     torch.set_num_threads(threads)
@@ -117,10 +120,10 @@ class Classifier:
         Raises:
             CannotLoad: a file is missing, altered or none of the export, or a library is not
                 installed.
-            ValueError: no threads.
+            ValueError: no threads, or too many.
         """
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; at least 1 must compute")
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"threads is {threads}; it must be 1 to {MOST_THREADS}")
         manifest = read_manifest(Path(folder))
         if manifest["predict"] is None:
             raise CannotLoad("this model's tokenizer needs transformers; README.md says how to use")
