@@ -12,6 +12,7 @@ from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, read_json, write_json, write_text
+from stages.reporting.escaping import in_sheet
 from stages.settings.params import load_params
 
 
@@ -60,7 +61,7 @@ def evaluate(task: str, seed: str, variant: str) -> None:
 def table(split: str, rows: pd.DataFrame, logits: np.ndarray) -> pd.DataFrame:
     """One row per text: split, id, label, predicted, and a logit per class."""
     columns = {f"logit_{i}": logits[:, i] for i in range(logits.shape[1])}
-    facts = {"split": split, "id": rows["id"], "label": rows["label"]}
+    facts = {"split": split, "id": rows["id"].map(in_sheet), "label": rows["label"]}
     return pd.DataFrame(facts | {"predicted": answers(logits)} | columns)
 
 

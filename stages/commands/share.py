@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from stages.plumbing.command import UserError, nearest, run_stage
+from stages.plumbing.terminal import on_terminal
 
 ACTIONS = ["push", "pull"]
 LOCAL = "'dvc remote modify --local {remote}"
@@ -50,7 +51,8 @@ def share(action: str, remote: str = "") -> None:
     named = ["--remote", remote] if remote else []
     code = subprocess.run([sys.executable, "-m", "dvc", action, *named]).returncode
     if code:
-        print(f"share: {action} failed; {remedy(action, remote, settings())}", file=sys.stderr)
+        said = on_terminal(remedy(action, remote, settings()))
+        print(f"share: {action} failed; {said}", file=sys.stderr)
         raise SystemExit(code)
 
 

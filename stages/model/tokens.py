@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from stages.dataset.task import Task
+from stages.model.from_folder import from_folder
 from stages.plumbing.command import UserError
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ Predict = Callable[[Batch], np.ndarray]
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False
-    )
+    tokenizer: PreTrainedTokenizerBase = from_folder(AutoTokenizer, folder)
     return tokenizer
 
 

@@ -8,10 +8,14 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TextIO, cast
 
+from stages.plumbing import names
 from stages.plumbing.cpu_share import all_threads, limited_by
+from stages.plumbing.terminal import Terminal, on_terminal
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which some libraries put into messages
 
@@ -28,9 +32,11 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def run_stage(stage: Callable[..., None]) -> None:
-    """Run `stage`, its positional parameters (all strings) taken from the command line.
+    """Run `stage`, its parameters (all strings) taken from the command line.
 
-    Those that have a default may be left out.
+    Those that name an item (`names.ITEMS`) are options, because DVC quotes a value only where it
+    writes the option too (`${item}` in dvc.yaml), and they are checked. Of the others, which are
+    positional, those that have a default may be left out.
 
     Exits with 2 and one line on stderr for `UserError`, a full disk and a place that cannot be
     written; any other exception is a fault of this project and keeps its traceback.
@@ -42,14 +48,23 @@ def run_stage(stage: Callable[..., None]) -> None:
     for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
         logging.getLogger(library).setLevel(logging.ERROR)
     name = inspect.getmodule(stage).__spec__.name  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=stage.__doc__)
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}", description=stage.__doc__, allow_abbrev=False
+    )
     for parameter in inspect.signature(stage).parameters.values():
-        if parameter.default is parameter.empty:
+        if parameter.name in names.ITEMS:
+            parser.add_argument(f"--{parameter.name}", required=True)
+        elif parameter.default is parameter.empty:
             parser.add_argument(parameter.name)
         else:
             parser.add_argument(parameter.name, nargs="?", default=parameter.default)
+    given = vars(parser.parse_args())
     try:
-        stage(**vars(parser.parse_args()))
+        for kind in names.ITEMS:
+            if kind in given:
+                checked(kind, given[kind])
+        with redirect_stdout(cast(TextIO, Terminal(sys.stdout))):
+            stage(**given)
     except UserError as error:
         fail(name, str(error))
     except Exception as error:
@@ -60,8 +75,16 @@ def run_stage(stage: Callable[..., None]) -> None:
         raise
 
 
+def checked(kind: str, name: str) -> None:
+    """Raises UserError for what can be no name, see `names.check`."""
+    try:
+        names.check(kind, name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
 def fail(stage: str, message: str) -> None:
-    one_line = " ".join(message.split())
+    one_line = on_terminal(" ".join(message.split()))
     print(f"{stage.removeprefix('stages.')}: {one_line}", file=sys.stderr)
     raise SystemExit(2)
 

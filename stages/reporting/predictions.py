@@ -8,6 +8,7 @@ import pandas as pd
 
 from stages.dataset.task import Task
 from stages.plumbing import paths
+from stages.reporting.escaping import from_sheet
 
 
 class Answers(NamedTuple):
@@ -50,4 +51,6 @@ class Predictions:
 
 
 def read(file: Path) -> pd.DataFrame:
-    return pd.read_csv(file, dtype={"id": str}, keep_default_na=False)
+    """As stage evaluate wrote it."""
+    table = pd.read_csv(file, dtype={"id": str}, keep_default_na=False)
+    return table.assign(id=table["id"].map(from_sheet))

@@ -1,5 +1,6 @@
 """Real `dvc repro` in throw-away git + DVC repositories, with a tiny BERT and a synthetic MRPC."""
 
+import itertools
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from stages.plumbing.names import ITEMS
 from stages.settings.writing import merge
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +40,12 @@ IDENTITY = {
     for who in ("AUTHOR", "COMMITTER")
     for what in ("NAME", "EMAIL")
 }
+
+
+def of_stage(stage: str, *items: str) -> tuple[str, ...]:
+    """The command of one stage, of its task, seed and variant."""
+    named = [(f"--{kind}", item) for kind, item in zip(ITEMS, items, strict=False)]
+    return ("python", "-m", f"stages.{stage}", *itertools.chain(*named))
 
 
 class Repo:
@@ -80,8 +88,8 @@ class Repo:
         return result.stdout + result.stderr
 
     def stage(self, stage: str, *arguments: str) -> str:
-        """Run one stage without DVC."""
-        return self.run("python", "-m", f"stages.{stage}", *arguments)
+        """Run one stage without DVC; its task, seed and variant."""
+        return self.run(*of_stage(stage, *arguments))
 
     def add_variant(self, name: str, source: str) -> None:
         """One file and one line."""

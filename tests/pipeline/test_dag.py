@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Repo
+from tests.pipeline.conftest import Repo, of_stage
 
 SEEDS = (42, 43)
 INT8, MIXED = "int8_dynamic", "int8_mixed"
@@ -254,7 +254,7 @@ def test_a_variant_that_cannot_run_here_gets_a_line_and_no_row(repo: Repo) -> No
         assert names == set(VARIANTS)
     assert "toy" not in (repo.folder / "reports/mrpc/size.csv").read_text()
     repo.set_params({"export": {"variant": "toy"}})
-    assert "'toy', which was skipped here" in repo.fails("python", "-m", "stages.export", "mrpc")
+    assert "'toy', which was skipped here" in repo.fails(*of_stage("export", "mrpc"))
 
 
 FAR_OFF = toy("""
