@@ -3,6 +3,11 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
+# What a user gives reaches the programs through the environment, as it was typed: neither make nor
+# the shell reads what stands in it ($, quotes, backticks).
+GIVEN := MODEL DATA TEXT PAIR LABEL LABELS BUDGET TIME ENCODING DELIMITER QUOTE REMOTE ISA
+$(foreach word,$(GIVEN),$(eval override export $(word) := $$(value $(word))))
+
 .PHONY: help repro check report plots push pull restore test test-fast lint tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
@@ -14,8 +19,8 @@ repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: wha
 	$(RUN) stages.commands.repro
 
 check: $(VENV)/ready            ## your fine-tuned model, your file: what ships. MODEL= DATA= and more, docs/how_to.md
-	@$(RUN) stages.commands.check "$(MODEL)" "$(DATA)" "$(TEXT)" "$(PAIR)" "$(LABEL)" "$(LABELS)" "$(BUDGET)" "$(TIME)" \
-		"$(ENCODING)" "$(DELIMITER)" "$(QUOTE)"
+	@$(RUN) stages.commands.check -- "$$MODEL" "$$DATA" "$$TEXT" "$$PAIR" "$$LABEL" "$$LABELS" "$$BUDGET" "$$TIME" \
+		"$$ENCODING" "$$DELIMITER" "$$QUOTE"
 
 report: $(VENV)/ready           ## open the page of each task: verdict, tables, pictures, changed answers
 	@$(RUN) stages.commands.report
@@ -35,10 +40,10 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) mypy
 
 push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
-	@$(RUN) stages.commands.share push $(REMOTE)
+	@$(RUN) stages.commands.share push -- "$$REMOTE"
 
 pull: $(VENV)/ready             ## `dvc pull`, the same
-	@$(RUN) stages.commands.share pull $(REMOTE)
+	@$(RUN) stages.commands.share pull -- "$$REMOTE"
 
 restore: $(VENV)/ready          ## remove what is damaged, from DVC's cache too, which `dvc checkout` trusts
 	@$(RUN) stages.commands.restore
@@ -47,13 +52,14 @@ tables: $(VENV)/ready           ## write the tables in README and docs/ anew, fr
 	$(RUN) stages.commands.write_tables
 
 bench: $(VENV)/ready-bench      ## the race against every peer; ISA=avx2 hides what this CPU has more
-	$(RUN) bench --isa $(ISA) $(ARGS)
+	$(RUN) bench --isa "$$ISA" $(ARGS)
 
 other-tools: $(VENV)/ready      ## your fine-tuned model and CSV, here and in Olive and optimum-onnx. MODEL= DATA=
-	$(RUN) bench.other_tools "$(MODEL)" "$(DATA)"
+	$(RUN) bench.other_tools -- "$$MODEL" "$$DATA"
 
+preset-%: export PRESET = $*
 preset-%: $(VENV)/ready         ## write the settings of presets/<name>.yaml into params.yaml
-	$(RUN) stages.commands.preset $*
+	$(RUN) stages.commands.preset -- "$$PRESET"
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

@@ -1,4 +1,4 @@
-"""One stage, one file: `python -m stages.<stage> <task> [<variant>]`, run by DVC from dvc.yaml."""
+"""One stage, one file: `python -m stages.<stage> --task <task> [--variant <variant>]`, run by DVC."""
 
 import sys
 from importlib.util import find_spec

@@ -17,6 +17,7 @@ from stages.plumbing.json_file import read_json
 from stages.reporting.choice import auto_choice
 from stages.reporting.comparison import on_splits, row_of
 from stages.reporting.comparison_page import Comparison, markdown
+from stages.reporting.escaping import in_sheet
 from stages.reporting.page.page import page
 from stages.reporting.predictions import Predictions
 from stages.settings.arguments import params_for
@@ -57,7 +58,8 @@ def compare(task: str) -> None:
     for column in ("mean_points", "mean_low", "mean_high"):  # the plot's, whatever the metric is
         table[f"drop_{column}"] = table[f"{headline}_drop_{column}"]
     classes = class_table(definition, seeds[0], names, predictions)
-    for name, frame in {"compare": table.reset_index(), "per_class": classes}.items():
+    for_a_sheet = classes.assign(**{"class": classes["class"].map(in_sheet)})
+    for name, frame in {"compare": table.reset_index(), "per_class": for_a_sheet}.items():
         with new_file(paths.REPORTS / task / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False)
     comparison = Comparison(rows, by_seed, classes, skipped, choice)

@@ -20,6 +20,7 @@ from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_file, sha256, write_json, write_text
 from stages.plumbing.json_file import read_json
+from stages.reporting.escaping import in_sheet
 from stages.settings.arguments import params_for
 from stages.settings.params import Evaluate
 
@@ -105,7 +106,7 @@ def shown(
 def write_table(split: str, rows: pd.DataFrame, logits: np.ndarray, predictions: TextIO) -> None:
     """One row per text: split, id, label, predicted, and a logit per class."""
     columns = {f"logit_{i}": logits[:, i] for i in range(logits.shape[1])}
-    facts = {"split": split, "id": rows["id"], "label": rows["label"]}
+    facts = {"split": split, "id": rows["id"].map(in_sheet), "label": rows["label"]}
     table = pd.DataFrame(facts | {"predicted": answers(logits)} | columns)
     is_first = not predictions.tell()
     table.to_csv(predictions, header=is_first, index=False, float_format="%.9g")

@@ -4,6 +4,7 @@ Later stages that need all variants depend on this stage's output instead of on 
 models/<task>, so that a folder left over from a variant no longer listed changes nothing.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -71,6 +72,7 @@ def measure(artifact: Path, manifest: Manifest) -> dict:
     parts = bytes_by_part(variants.get(manifest.variant).engine.tensor_bytes(artifact))
     # The manifest holds the checksum of every other file, so its own stands for the artifact.
     checksum = sha256(artifact / MANIFEST)
+    were = manifest.recipe.classes_were
     weights = sum((artifact / file).stat().st_size for file in weight_files(manifest.sha256))
     return {
         "size_mb": weights / MB,
@@ -80,7 +82,7 @@ def measure(artifact: Path, manifest: Manifest) -> dict:
         "weights": manifest.recipe.weights,
         "seed": manifest.recipe.seed,
         "max_length": manifest.recipe.max_length,
-        "classes_were": ", ".join(manifest.recipe.classes_were),
+        "classes_were": json.dumps(were, ensure_ascii=False) if were else "",
         "artifact_sha256": checksum,
     }
 

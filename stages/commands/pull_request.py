@@ -16,6 +16,7 @@ from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import write_text
 from stages.plumbing.json_file import read_json
 from stages.reporting.choice import rows_of
+from stages.reporting.escaping import in_markdown
 from stages.reporting.row import Row
 from stages.settings.params import load_params
 
@@ -38,7 +39,7 @@ def pull_request(base: str, folder: str) -> None:
         write_text(out / f"{task}_size.svg", svg("size_by_part", sizes(task, list(rows)), task))
         page = (paths.REPORTS / task / "compare.md").read_text(encoding="utf-8")
         parts += [
-            f"## {task}: what ships, here against {base}",
+            f"## {task}: what ships, here against {in_markdown(base)}",
             changed,
             mermaid(drop_chart(rows)),
             mermaid(size_chart(rows)),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.model.from_folder import from_folder
 from stages.model.tokens import Batch, Predict
 from stages.plumbing.command import UserError, in_short
 from stages.plumbing.disk import need_room
@@ -24,16 +25,15 @@ def load_checkpoint(folder: Path) -> nn.Module:
     """The fine-tuned FP32 model in `folder`, ready for inference."""
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, trust_remote_code=False
-    ).eval()
+    module: nn.Module = from_folder(AutoModelForSequenceClassification, folder, dtype=torch.float32)
+    return module.eval()
 
 
 def without_weights(folder: Path) -> nn.Module:
     """The architecture that `folder`'s config.json describes; its weights mean nothing yet."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = from_folder(AutoConfig, folder)
     return AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
 
 

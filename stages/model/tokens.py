@@ -10,6 +10,7 @@ import numpy as np
 
 from stages.dataset.dataset import Split
 from stages.dataset.task import Task
+from stages.model.from_folder import from_folder
 from stages.plumbing.command import UserError
 
 if TYPE_CHECKING:
@@ -32,9 +33,7 @@ WINDOW_ROWS, WINDOW_TOKENS = 1 << 17, 1 << 25
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        folder, trust_remote_code=False
-    )
+    tokenizer: PreTrainedTokenizerBase = from_folder(AutoTokenizer, folder)
     return tokenizer
 
 

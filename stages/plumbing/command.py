@@ -10,10 +10,11 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
+from stages.plumbing import names
 from stages.plumbing.cpu_share import all_threads, limited_by
 from stages.plumbing.disk import why_full
 from stages.plumbing.faults import of_the_machine
@@ -24,6 +25,7 @@ from stages.plumbing.signals import (
     signals_end_it,
     wait_for_children,
 )
+from stages.plumbing.terminal import Terminal, on_terminal
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which some libraries put into messages
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 1, 130
@@ -41,9 +43,12 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def run_stage(stage: Callable[..., None]) -> None:
-    """Run `stage`, its positional parameters (all strings) taken from the command line.
+    """Run `stage`, its parameters (all strings) taken from the command line.
 
-    Those that have a default may be left out. See `one_line` for how it ends where it fails.
+    Those that name an item (`names.ITEMS`) are options, because DVC quotes a value only where it
+    writes the option too (`${item}` in dvc.yaml), and they are checked. Of the others, which are
+    positional, those that have a default may be left out. See `one_line` for how it ends where it
+    fails.
     """
     if limited_by():  # torch would start a thread for each of the machine's processors
         os.environ.setdefault("OMP_NUM_THREADS", str(all_threads()))
@@ -52,14 +57,29 @@ def run_stage(stage: Callable[..., None]) -> None:
     for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
         logging.getLogger(library).setLevel(logging.ERROR)
     name = module_of(stage)
-    parser = OneLineParser(prog=f"python -m {name}", description=stage.__doc__)
+    parser = OneLineParser(prog=f"python -m {name}", description=stage.__doc__, allow_abbrev=False)
     for parameter in inspect.signature(stage).parameters.values():
-        if parameter.default is parameter.empty:
+        if parameter.name in names.ITEMS:
+            parser.add_argument(f"--{parameter.name}", required=True)
+        elif parameter.default is parameter.empty:
             parser.add_argument(parameter.name)
         else:
             parser.add_argument(parameter.name, nargs="?", default=parameter.default)
     with one_line(name), signals_end_it():
-        stage(**vars(parser.parse_args()))
+        given = vars(parser.parse_args())
+        for kind in names.ITEMS:
+            if kind in given:
+                checked(kind, given[kind])
+        with redirect_stdout(cast(TextIO, Terminal(sys.stdout))):
+            stage(**given)
+
+
+def checked(kind: str, name: str) -> None:
+    """Raises UserError for what can be no name, see `names.check`."""
+    try:
+        names.check(kind, name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def run_child(main: Callable[..., None]) -> None:
@@ -124,7 +144,8 @@ def one_line(name: str) -> Iterator[None]:
 
 
 def fail(stage: str, message: str, code: int = BAD_INPUT) -> NoReturn:
-    say(f"{stage.removeprefix('stages.')}: {' '.join(cleaned(message).split())}\n")
+    said = on_terminal(" ".join(cleaned(message).split()))
+    say(f"{stage.removeprefix('stages.')}: {said}\n")
     raise SystemExit(code)
 
 

@@ -11,8 +11,8 @@ def read_yaml(path: Path) -> Any:
     """What stands in it.
 
     Raises:
-        UserError: it is no valid YAML, holds a merge conflict, or a key stands there twice; names
-            the line.
+        UserError: it is no valid YAML, holds a merge conflict, says that it is of another version,
+            or a key stands there twice; names the line.
         FileNotFoundError: there is no such file.
     """
     from ruamel.yaml import YAML
@@ -24,8 +24,13 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}); save it as that") from None
     refuse_conflict(path, text)
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.startswith("%"):  # 010 is 8 and yes is true in 1.1, for some readers of the file
+            raise UserError(
+                f"{path} line {number}: take out the directive '{line}'; YAML 1.2 it is"
+            )
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        return YAML(typ="safe").load(text)  # as DVC reads it
     except RecursionError:
         raise UserError(f"{path} is nested too deeply; correct it") from None
     except DuplicateKeyError as error:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from stages.dataset.task import Task
 from stages.plumbing import paths
+from stages.reporting.escaping import from_sheet
 
 PIECE = 100_000  # rows in memory at a time
 
@@ -85,6 +86,7 @@ def read(file: Path, regression: bool) -> dict[str, Given]:
 
 def pieces(file: Path, columns: list[str] | None = None) -> Iterator[pd.DataFrame]:
     """Of a predictions file, which may be of a million rows."""
-    yield from pd.read_csv(
+    for piece in pd.read_csv(
         file, dtype={"id": str}, keep_default_na=False, usecols=columns, chunksize=PIECE
-    )
+    ):
+        yield piece.assign(id=piece["id"].map(from_sheet)) if "id" in piece else piece

@@ -71,7 +71,7 @@ class Cost:
         peak_memory_mb: see `TimedProcess`.
         cost_per_million: what a million texts cost at `throughput_per_s`, see
             `compare.price_per_core_hour`; both are NaN in results that are older than they.
-        classes_were: see `Recipe`; in one string.
+        classes_were: see `Recipe`; in JSON, since a class may hold any separator.
     """
 
     mean_ms: float

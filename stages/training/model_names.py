@@ -1,5 +1,6 @@
 """A model's name in params.yaml -> where its weights and tokenizer are. Imports nothing slow."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from stages.sources.model_hub import WEIGHTS, fetch_model
 from stages.sources.packaged import packaged
 
 MINILM = "minilm-l6"
+# Becomes an address and a folder of the hub's cache.
+HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 # Models that need no hub, as they differ from the defaults of transformers.BertConfig.
 ARCHITECTURES: dict[str, dict[str, float]] = {
@@ -96,7 +99,7 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
             f"the model folder '{name}' does not exist (~ and $VARIABLES are expanded); give a "
             "folder or a hub id"
         )
-    if name.count("/") > 1 or ":" in name or not name.strip():
+    if not HUB_ID.fullmatch(name):
         known = [*packaged(), *ARCHITECTURES, "random:<model>"]
         raise UserError(f"unknown model '{name}'; {nearest(name, known)}, a folder or a hub id")
     fetched = fetch_model(name, with_weights)

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.model.from_folder import from_folder
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
 from stages.plumbing.json_file import read_json
@@ -134,5 +135,5 @@ def with_state(
         path.unlink()
     write_json(folder / TOKENIZER, state)
     write_json(folder / SETTINGS, settings)
-    cut: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    cut: PreTrainedTokenizerBase = from_folder(AutoTokenizer, folder)
     return cut

@@ -1,5 +1,6 @@
 """Real `dvc repro` in throw-away git + DVC repositories, with a tiny BERT and a synthetic MRPC."""
 
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from filelock import FileLock
 from stages.dataset.verified import CHECKSUM
 from stages.plumbing.files import sha256, write_json
 from stages.plumbing.json_file import read_json
+from stages.plumbing.names import ITEMS
 from stages.settings.writing import merge
 
 ROOT = Path(__file__).parents[2]
@@ -41,6 +43,12 @@ IDENTITY = {
     for who in ("AUTHOR", "COMMITTER")
     for what in ("NAME", "EMAIL")
 }
+
+
+def of_stage(stage: str, *items: str) -> tuple[str, ...]:
+    """The command of one stage, of its task, seed and variant."""
+    named = [(f"--{kind}", item) for kind, item in zip(ITEMS, items, strict=False)]
+    return ("python", "-m", f"stages.{stage}", *itertools.chain(*named))
 
 
 class Repo:
@@ -83,8 +91,8 @@ class Repo:
         return result.stdout + result.stderr
 
     def stage(self, stage: str, *arguments: str) -> str:
-        """Run one stage without DVC."""
-        return self.run("python", "-m", f"stages.{stage}", *arguments)
+        """Run one stage without DVC; its task, seed and variant."""
+        return self.run(*of_stage(stage, *arguments))
 
     def add_variant(self, name: str, source: str) -> None:
         """One file and one line."""

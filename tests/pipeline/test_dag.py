@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Repo
+from tests.pipeline.conftest import Repo, of_stage
 
 SEEDS = (42, 43)
 INT8, MIXED = "int8_dynamic", "int8_mixed"
@@ -253,7 +253,7 @@ def test_a_variant_that_cannot_run_here_gets_a_line_and_no_row(repo: Repo) -> No
         assert names == set(VARIANTS)
     assert "toy" not in (repo.folder / "reports/mrpc/size.csv").read_text()
     repo.set_params({"export": {"variant": "toy"}})
-    assert "'toy', which was skipped here" in repo.fails("python", "-m", "stages.export", "mrpc")
+    assert "'toy', which was skipped here" in repo.fails(*of_stage("export", "mrpc"))
 
 
 FAR_OFF = toy("""
@@ -352,7 +352,7 @@ def test_an_exported_file_with_other_answers_is_left_out(repo: Repo) -> None:
     assert set(repo.metric("mrpc/export.json")["files"]) == {"pt"}
     before = repo.contents("exports/mrpc")
     (repo.folder / "stages/variants/toy.py").write_text(BOTH_WRONG)
-    said = repo.fails("python", "-m", "stages.export", "mrpc")
+    said = repo.fails(*of_stage("export", "mrpc"))
     assert "model.onnx is not toy: same answer on" in said
     assert "model.pt is not toy: same answer on 100.00 % of the validation rows and on " in said
     assert "Traceback" not in said

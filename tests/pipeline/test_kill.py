@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.conftest import Repo
+from tests.pipeline.conftest import Repo, of_stage
 
 
 def kill_when(process: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> None:
@@ -80,7 +80,7 @@ def test_killed_while_it_writes(
 
 
 def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    command = of_stage("finetune", "mrpc", "42")
     outputs = (
         f"{SEED}/finetuned",
         "metrics/mrpc/finetune/seed_42.json",
@@ -99,7 +99,7 @@ def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    command = of_stage("finetune", "mrpc", "42")
     undisturbed = repo.contents(f"{SEED}/finetuned")
     unfinished = repo.folder / ".training/mrpc-42"
 
@@ -113,7 +113,7 @@ def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
 
 
 def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    command = of_stage("finetune", "mrpc", "42")
     unfinished = repo.folder / ".training/mrpc-42"
     kill_when(repo.start(*command), lambda: any(unfinished.glob("checkpoint-*/manifest.json")))
     repo.set_params({"finetune": {"mrpc": {"max_steps": 2}}})
@@ -129,7 +129,7 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None:
-    command = ("python", "-m", "stages.latency", "mrpc")
+    command = of_stage("latency", "mrpc")
     before = repo.contents("metrics/mrpc/latency")
     process = repo.start(*command)
 
@@ -157,7 +157,7 @@ def test_two_timings_wait_for_each_other(repo: Repo) -> None:
     from stages.latency import lock_file
 
     with FileLock(lock_file(), mode=0o666):
-        process = repo.start("python", "-m", "stages.latency", "mrpc", log=True)
+        process = repo.start(*of_stage("latency", "mrpc"), log=True)
         assert process.stdout is not None
         while b"another timing run" not in (line := process.stdout.readline()):
             assert line, "ended without waiting"

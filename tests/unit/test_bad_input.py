@@ -14,6 +14,7 @@ import yaml
 
 from stages import tasks
 from stages.plumbing.command import run_stage
+from stages.plumbing.names import ITEMS
 from stages.settings.writing import merge
 from tests.conftest import write_raw_corpus
 
@@ -51,7 +52,8 @@ def run(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
 
     def start(stage: str, *arguments: str, **environment: str) -> Refused:
         monkeypatch.chdir(project)
-        monkeypatch.setattr(sys, "argv", [stage, *arguments])
+        items = [f"--{kind}={item}" for kind, item in zip(ITEMS, arguments, strict=False)]
+        monkeypatch.setattr(sys, "argv", [stage, *items])
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         capfd.readouterr()
@@ -357,7 +359,7 @@ def test_full_disk(project: Path, mirror: Path, tmp_path: Path) -> None:
     mount = 'mount -t tmpfs -o size=200k tmpfs "$PWD/data"'
     if subprocess.run([*in_own_mounts, mount], cwd=project, capture_output=True).returncode:
         pytest.skip("this machine lets no test mount a tmpfs")
-    stage = f"{sys.executable} -m stages.download_glue mrpc"
+    stage = f"{sys.executable} -m stages.download_glue --task mrpc"
     script = f'{mount}; code=0; {stage} || code=$?; ls data > "{tmp_path}/left"; exit $code'
     result = subprocess.run(
         [*in_own_mounts, script],

@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from stages.model.classifier import load_checkpoint, without_weights
+from stages.model.tokens import load_tokenizer
 from stages.plumbing.command import UserError
 from stages.plumbing.faults import of_the_machine
 from stages.plumbing.paths import of_user
@@ -126,18 +128,48 @@ def test_nor_is_a_tokenizers(folder: Path, own_code: Path) -> None:
     assert not own_code.exists()
 
 
-def test_every_loading_says_that_it_trusts_no_code() -> None:
-    """But for torch's tables of that name."""
-    calls = [
-        call
-        for source in (ROOT / "stages").rglob("*.py")
+def test_nor_is_an_artifacts(folder: Path, own_code: Path) -> None:
+    """Where somebody else wrote into it."""
+    auto_map = {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"}
+    change(folder / "config.json", {"model_type": "own", "auto_map": auto_map})
+    for loading in (load_checkpoint, without_weights):
+        with pytest.raises(UserError, match="code of its own, which is never run") as refused:
+            loading(folder)
+        assert "\n" not in str(refused.value)
+    with contextlib.suppress(UserError):
+        load_tokenizer(folder)
+    assert not own_code.exists()
+
+
+def test_what_is_saved_does_not_name_that_code(folder: Path, tmp_path: Path) -> None:
+    """A known family is loaded without it; who loads the export is not asked to run it either."""
+    change(folder / "config.json", {"auto_map": {"AutoModel": "own.Own"}})
+    change(folder / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["own.Own", None]}})
+    model, tokenizer = load(resolve(str(folder)), TASK, seed=0)
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    for file in (tmp_path / "saved").glob("*.json"):
+        assert "auto_map" not in file.read_text()
+
+
+def test_one_place_reads_a_folder_with_transformers() -> None:
+    """But for the line that a model card shows, and torch's tables of that name."""
+    sources = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    calls = {
+        (source.name, call)
+        for source in sources
         for call in re.findall(
-            r"(?<!Embedding)\.from_pretrained\((?:[^()]|\([^()]*\))*\)",
+            r"(?:(?<!Embedding)\.from_pretrained|\.from_config)\([^()]*\)",
             source.read_text(encoding="utf-8"),
         )
-    ]
-    assert len(calls) >= 8
-    assert [call for call in calls if "trust_remote_code=False" not in call] == []
+    }
+    assert {name for name, call in calls if "trust_remote_code=False" not in call} == {
+        "model_card.py"
+    }
+    assert {name for name, call in calls if "from_pretrained" in call} == {
+        "from_folder.py",
+        "model_card.py",
+    }
 
 
 # ---- one rule for every path of the user's

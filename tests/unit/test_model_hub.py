@@ -288,7 +288,7 @@ def test_without_a_network_the_model_is_refused_within_ten_seconds(
 ) -> None:
     with black_hole() as nowhere, silence() as silent:
         endpoint = {"closed": DEAD, "black hole": nowhere, "silent": silent}[network]
-        seconds, said = run(project, "finetune", "mrpc", "42", HF_ENDPOINT=endpoint)
+        seconds, said = run(project, "finetune", "--task=mrpc", "--seed=42", HF_ENDPOINT=endpoint)
     assert f"cannot load the model '{NAME}': the hub does not answer" in said
     assert "minilm-l6" in said
     assert seconds < LIMIT
@@ -303,7 +303,12 @@ def test_without_a_network_the_data_are_refused_within_ten_seconds(
     with black_hole() as nowhere:
         proxy = {"closed": DEAD, "black hole": nowhere}[network]
         seconds, said = run(
-            project, "download_glue", "mrpc", HTTPS_PROXY=proxy, https_proxy=proxy, NO_PROXY=""
+            project,
+            "download_glue",
+            "--task=mrpc",
+            HTTPS_PROXY=proxy,
+            https_proxy=proxy,
+            NO_PROXY="",
         )
     assert "no source of MRPC could be reached" in said
     assert "GLUE_MIRROR" in said

@@ -1,5 +1,6 @@
 """Gather what a team reads of one task, and write it as one HTML page."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from stages.reporting.comparison_page import (
     undecided,
     unrecognized,
 )
+from stages.reporting.escaping import PLAIN
 from stages.reporting.page import charts
 from stages.reporting.page.changed_texts import changed_texts
 from stages.reporting.page.terms import meaning
@@ -111,14 +113,16 @@ def in_one_view(cells: Cells) -> Cells:
 def warnings_of(task: Task, compared: Comparison) -> list[str]:
     """What nobody may overlook, as it stands in compare.md."""
     cost = next(iter(compared.rows.values())).cost
-    found = [renumbered(task, cost.classes_were)] if cost.classes_were else []
+    were = json.loads(cost.classes_were) if cost.classes_were else []
+    found = [renumbered(task, were, PLAIN)] if were else []
     for name in compared.rows:
-        found += unrecognized(name, compared.classes[compared.classes["variant"] == name])
+        classes = compared.classes[compared.classes["variant"] == name]
+        found += unrecognized(name, classes, PLAIN)
     if cost.weights in WARNINGS:
         found.append(WARNINGS[cost.weights])
     if cost.contended:
         found.append("CONTENDED: other processes ran during the timing; do not quote latency.")
-    return [text.replace("**", "") for text in found]
+    return found
 
 
 def score_picture(task: Task, compared: Comparison, params: Params) -> charts.Picture:
