@@ -29,9 +29,9 @@ def add(results: dict[str, Any], began: str, others_pct: float, file: Path = FIL
         others_pct: what other processes took of the machine meanwhile.
     """
     before = read_json(file, list) if file.exists() else []
-    one = {"began": began, "cpu": cpu_of(results), "others_pct": round(others_pct, 1)}
-    one |= {"peers": sorted(results["peers"])} | leads(results)
-    write_json(file, [*before, one])
+    facts = {"began": began, "cpu": cpu_of(results), "others_pct": round(others_pct, 1)}
+    facts |= {"peers": sorted(results["peers"]), **leads(results)}
+    write_json(file, [*before, facts])
 
 
 def cpu_of(results: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""One stage, one file: `python -m stages.<stage> --task <task> [--variant <variant>]`, run by DVC."""
+"""One stage, one file: `python -m stages.<stage> --task <task> ...`, run by DVC from dvc.yaml."""
 
 import sys
 from importlib.util import find_spec

@@ -13,7 +13,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from stages.dataset.task import Task
-from stages.evaluate import table
+from stages.evaluate import write_table
 from stages.plumbing.command import fail
 from stages.plumbing.terminal import Terminal, on_terminal
 from stages.reporting.comparison_page import class_cells, renumbered, unrecognized
@@ -27,7 +27,7 @@ from stages.reporting.escaping import (
     in_yaml,
 )
 from stages.reporting.markdown_table import pipe_table
-from stages.reporting.predictions import read
+from stages.reporting.predictions import pieces
 
 EVIL = [
     "<script>alert(1)</script>",
@@ -114,8 +114,9 @@ def test_predictions_come_back_from_the_file_that_a_person_may_open(tmp_path: Pa
     ids = [*FORMULAS, "007", "NA", "a,b", "-5", "two\nlines"]
     rows = pd.DataFrame({"id": ids, "label": [0] * len(ids)})
     logits = np.zeros((len(ids), 2), np.float32)
-    table("validation", rows, logits).to_csv(tmp_path / "a.csv", index=False)
-    assert read(tmp_path / "a.csv")["id"].tolist() == ids
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        write_table("validation", rows, logits, file)
+    assert [each for piece in pieces(tmp_path / "a.csv") for each in piece["id"]] == ids
     cells = pd.read_csv(tmp_path / "a.csv", dtype=str, keep_default_na=False)["id"]
     assert not [cell for cell in cells if cell[:1] in tuple("=+@\t")]
 

@@ -16,6 +16,7 @@ import pytest
 
 from stages.plumbing import files
 from stages.plumbing.files import new_file, new_folder, write_json, write_text
+from stages.plumbing.json_file import read_json
 
 FILES = 20
 
@@ -153,5 +154,5 @@ def test_two_that_write_one_file_end_with_one_of_both(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert files.read_json(target) in values
+    assert read_json(target) in values
     assert os.listdir(tmp_path) == ["figures.json"]
