@@ -139,7 +139,7 @@ def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> str:
                 digest = hashlib.file_digest(file, "sha256")
         with (
             partial.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name) as bar,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name, delay=1) as bar,
         ):
             for chunk in chunks(reply):
                 if request.given_up:
