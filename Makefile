@@ -3,7 +3,7 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check report plots push pull test test-fast lint tables bench other-tools preset-%
+.PHONY: help repro check report plots push pull restore test test-fast lint tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -39,6 +39,9 @@ push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMO
 
 pull: $(VENV)/ready             ## `dvc pull`, the same
 	@$(RUN) stages.commands.share pull $(REMOTE)
+
+restore: $(VENV)/ready          ## remove what is damaged, from DVC's cache too, which `dvc checkout` trusts
+	@$(RUN) stages.commands.restore
 
 tables: $(VENV)/ready           ## write the tables in README and docs/ anew, from committed results
 	$(RUN) stages.commands.write_tables

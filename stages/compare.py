@@ -1,11 +1,13 @@
 """Every variant against fp32: accuracy with its evidence, latency, size, and a verdict."""
 
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 
 from stages import variants
 from stages.dataset.task import Task, read_task
+from stages.dataset.verified import verify_predictions, verify_splits
 from stages.measure.accuracy import per_class
 from stages.measure.selection import front
 from stages.plumbing import paths
@@ -23,6 +25,9 @@ def compare(task: str) -> None:
     """Write metrics/<task>/compare/<variant>.json and to reports/<task>/ the pages and tables."""
     params, definition = load_params(), read_task(task)
     names, seeds, headline = list(params.quantize), params.finetune.seeds, definition.metrics[0]
+    verify_splits(task, "validation")
+    for seed, name in product(seeds, names):
+        verify_predictions(task, seed, name)
     scores = {(s, name): read_json(paths.accuracy(task, s, name)) for name in names for s in seeds}
     skipped = {name: each["skipped"] for (_, name), each in scores.items() if "skipped" in each}
     names = [name for name in names if name not in skipped]

@@ -15,6 +15,7 @@ from stages.measure.accuracy import constant_baseline
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
+from stages.plumbing.manifest import write_checksums
 from stages.settings.params import load_params
 
 
@@ -37,6 +38,7 @@ def download_glue(task: str) -> None:
         definition = definition.model_copy(update={"scored": tuple(scored)})
         write_json(folder / "task.json", definition.model_dump())
         text = rendition(folder / "train.parquet", definition)
+        write_checksums(folder)
     write_json(paths.dataset(task), describe(definition, fetched, counts, text))
     rows_of = {name: sum(split.values()) for name, split in counts.items()}
     print(f"{task}: {rows_of} from a {fetched.source} ({text} text)")

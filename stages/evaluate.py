@@ -6,12 +6,13 @@ from tqdm import tqdm
 
 from stages import variants
 from stages.dataset.task import read_task
+from stages.dataset.verified import CHECKSUM, verify_splits
 from stages.measure.accuracy import answers, has_collapsed, score
 from stages.model.artifact import verify
 from stages.model.tokens import batches_of, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import new_file, read_json, write_json, write_text
+from stages.plumbing.files import new_file, read_json, sha256, write_json, write_text
 from stages.settings.params import load_params
 
 
@@ -20,6 +21,7 @@ def evaluate(task: str, seed: str, variant: str) -> None:
     settings, definition = load_params().evaluate, read_task(task)
     artifact = paths.artifact(task, seed, variant)
     manifest = verify(artifact)
+    verify_splits(task, *definition.scored)
     recipe = manifest.recipe
     if manifest.skipped:
         write_text(paths.predictions(task, seed, variant), "")
@@ -51,6 +53,7 @@ def evaluate(task: str, seed: str, variant: str) -> None:
         pd.concat(predictions).to_csv(partial, index=False, float_format="%.9g")
     metrics |= {"distance_from_fp32": manifest.distance_from_fp32}
     metrics |= {"weights": recipe.weights, "kernel": variants.get(variant).kernel()}
+    metrics |= {CHECKSUM: sha256(paths.predictions(task, seed, variant))}
     metrics |= read_json(paths.ARITHMETIC) | counted
     for what, number in counted.items():
         print(f"{variant}: {what} {number}")

@@ -5,12 +5,15 @@ from pathlib import Path
 import pandas as pd
 
 from stages.dataset.task import Task, read_task
+from stages.dataset.verified import verify_splits
 from stages.measure.accuracy import score
 from stages.model.artifact import RECIPE, Recipe
 from stages.model.tokens import encode
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
+from stages.plumbing.lock import locked
+from stages.plumbing.manifest import write_checksums
 from stages.settings.params import load_params
 from stages.training.fit import fit, longest_input
 from stages.training.label_order import renumbered
@@ -30,6 +33,7 @@ def finetune(task: str, seed: str) -> None:
     settings = load_params().training(task)
     if settings.checkpoint:
         settings = settings.model_copy(update={"epochs": 0.0})
+    verify_splits(task, "train", "validation")
     rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
     pretrained = resolve(settings.checkpoint or settings.model)
     texts = rows["train"][list(definition.text_columns)].to_numpy().ravel()
@@ -63,24 +67,26 @@ def finetune(task: str, seed: str) -> None:
         for name, frame in rows.items()
     }
     unfinished = UNFINISHED / f"{task}-{seed}"
-    with token_dropout(model, tokenizer, settings.token_dropout):
-        trained = train(
-            model,
-            tokenizer,
-            settings,
-            int(seed),
-            encoded["train"],
-            unfinished,
-            "stages.finetune",
-            f"token_dropout {settings.token_dropout}",
-            encoded["validation"],
-            lambda labels, logits: score(definition.metrics, labels, logits),
-        )
-    with new_folder(paths.checkpoint(task, seed)) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        write_text(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
-    forget(unfinished)
+    with locked(unfinished):
+        with token_dropout(model, tokenizer, settings.token_dropout):
+            trained = train(
+                model,
+                tokenizer,
+                settings,
+                int(seed),
+                encoded["train"],
+                unfinished,
+                "stages.finetune",
+                f"token_dropout {settings.token_dropout}",
+                encoded["validation"],
+                lambda labels, logits: score(definition.metrics, labels, logits),
+            )
+        with new_folder(paths.checkpoint(task, seed)) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            write_text(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
+            write_checksums(folder)
+        forget(unfinished)
     write_curves(paths.training(task, seed), trained, definition.metrics[0])
     write_json(
         paths.metric(task, "finetune", f"seed_{seed}"),

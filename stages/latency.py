@@ -20,13 +20,15 @@ from tqdm import tqdm
 
 from stages import variants
 from stages.dataset.task import read_task
+from stages.dataset.verified import verify_splits
 from stages.measure.timing import group_name, percentile, summarize
-from stages.model.artifact import MANIFEST, read_manifest
+from stages.model.artifact import read_manifest, verify
 from stages.model.tokens import Batch, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.cpu_share import all_threads, processors
 from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
+from stages.plumbing.manifest import MANIFEST
 from stages.running.timed_process import TimedProcess, save_batches
 from stages.settings.params import Latency, load_params
 from stages.workspace.machine import describe
@@ -50,6 +52,7 @@ def latency(task: str) -> None:
     artifacts = {name: paths.artifact(task, seed, name) for name in names}
     check_belongs_here(task, artifacts)
     check_possible(params.latency, read_manifest(artifacts[names[0]]).recipe.max_length)
+    verify_splits(task, "validation")
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
         queries, tokenize_ms = make_queries(task, params.latency, artifacts[names[0]])
         file = Path(temporary) / "batches.safetensors"
@@ -105,7 +108,8 @@ def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
     """A timing is stamped with environment.json and stands beside size/: both must be true of it.
 
     Raises:
-        UserError: the file in git is from another machine, or an artifact is not the one sized.
+        UserError: the file in git is from another machine, or an artifact is damaged or not the
+            one sized.
     """
     if describe() != read_json(paths.ENVIRONMENT):
         raise UserError(
@@ -113,12 +117,10 @@ def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
             "'dvc repro', which renews it first"
         )
     for name, artifact in artifacts.items():
+        verify(artifact)
         expected = read_json(paths.metric(task, "size", name))["artifact_sha256"]
         if sha256(artifact / MANIFEST) != expected:
-            raise UserError(
-                f"{artifact} is not the artifact that size_report saw; run "
-                "'dvc checkout' or 'dvc repro'"
-            )
+            raise UserError(f"{artifact} is not the artifact that size_report saw; run 'dvc repro'")
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from stages import variants
 from stages.dataset.task import read_task
+from stages.dataset.verified import verify_splits
 from stages.model.ingredients import Ingredients
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_folder
+from stages.plumbing.manifest import verify_folder
 from stages.settings.params import load_params
 
 
@@ -18,6 +20,8 @@ def quantize(task: str, seed: str, variant: str) -> None:
         paths.split(task, "train"),
         learned=paths.SCRATCH / f"{task}-{seed}-{variant}",
     )
+    verify_folder(ingredients.checkpoint)
+    verify_splits(task, "train")
     with new_folder(target) as folder:
         manifest = variants.build_artifact(variant, ingredients, params, folder)
     if manifest.skipped:

@@ -10,10 +10,11 @@ import pandas as pd
 
 from stages import variants
 from stages.measure.size import MB, bytes_by_part
-from stages.model.artifact import MANIFEST, Manifest, verify
+from stages.model.artifact import Manifest, verify
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_file, new_folder, sha256, write_json
+from stages.plumbing.manifest import MANIFEST
 from stages.settings.params import load_params
 
 

@@ -91,7 +91,10 @@ def model_card(
             f"difference {facts['max_difference']:.2g}"
         )
         if facts["file"].endswith(".pt") and (folder / LOADER).exists():
-            lines[-1] += "; `import load_kernel` first, which compiles its operators"
+            lines[-1] += (
+                '; `from predict import check`, `check(".")` and `import load_kernel` first, which '
+                "compiles its operators"
+            )
     some = next(iter(metrics["files"].values()))
     lines.append(
         f"- For comparison: of {some['alone_rows']} rows the variant itself gives "
@@ -137,10 +140,19 @@ def how_to_use(task: Task, recipe: Recipe, predicting: Predicting | None) -> lis
         return [
             "## How to use",
             "",
-            "No `predict.py`: this model's tokenizer needs transformers. "
-            '`AutoTokenizer.from_pretrained(".")`, with `truncation=True` and '
-            f"`max_length={recipe.max_length}`, gives the arrays that a model file takes, in this "
-            f"order: {', '.join(recipe.inputs)}.",
+            "This model's tokenizer needs transformers, so `predict.py` classifies no texts; it "
+            "compares all files with `manifest.json` before they are loaded:",
+            "",
+            "```python",
+            "from predict import check",
+            "from transformers import AutoTokenizer",
+            "",
+            'folder = check(".")',
+            "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)",
+            "```",
+            "",
+            f"With `truncation=True` and `max_length={recipe.max_length}` it gives the arrays that "
+            f"a model file takes, in this order: {', '.join(recipe.inputs)}.",
             "",
         ]
     parts = EXAMPLES[: len(task.text_columns)]

@@ -1,7 +1,6 @@
 """GLUE data from a mirror folder, the hub's parquet files, or the official download site."""
 
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
-from stages.plumbing.files import sha256
+from stages.plumbing.files import scratch_folder, sha256
+from stages.plumbing.lock import locked
 from stages.plumbing.paths import of_user
 from stages.sources import Unavailable, archive, cache_folder, first_available, hub_parquet
 from stages.sources.glue_tsv import Layout, Parsed, read_folder
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 HUB_DATASET = "nyu-mll/glue"
 SITE = "https://dl.fbaipublicfiles.com/glue/data"
+UNPACKED = "unpacked.partial"
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 Check = Callable[[Mapping[str, "pd.DataFrame"], FetchOptions], None]
@@ -155,10 +156,11 @@ def from_site(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
     for path, url in wanted.items():
         download(url, path)
     first = next(iter(wanted))
-    with discarded_if_wrong(wanted), tempfile.TemporaryDirectory(dir=first.parent) as temporary:
+    unpacked = first.parent / UNPACKED
+    with discarded_if_wrong(wanted), locked(unpacked), scratch_folder(unpacked):
         folder = first.parent
         if first.suffix == ".zip":
-            folder = Path(temporary)
+            folder = unpacked
             archive.copy_all(first, folder, files.folder, lambda name: name.endswith(".tsv"))
         parsed = parse(files, folder, "site")
         check(parsed.splits, options)

@@ -15,6 +15,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.files import partial_name, sha256
 from stages.sources import Unavailable
 from stages.sources.address import host, shown
+from stages.sources.cached import fetched_once, forget, keep
 from stages.sources.pace import TooSlow, in_time
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 3, 30, 3
@@ -45,22 +46,19 @@ def download(
 ) -> Path:
     """Fetch `url` into `target`, continuing `target.partial` where an earlier try broke off.
 
+    One process at a time; the second finds the file.
+
     Raises:
         Unavailable: no connection, or the server does not offer the file, sends it too slowly or
             sends more than `at_most` bytes.
         UserError: the server keeps breaking off, or the bytes do not match `pinned_sha256`.
     """
-    if target.exists():
-        found = sha256(target) if pinned_sha256 else ""
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        found = fetch(Request(url, token, at_most, session), target, pinned_sha256)
-    if found != pinned_sha256:
-        target.unlink(missing_ok=True)
-        raise UserError(
-            f"wrong checksum for {shown(url)}: sha256 is {found}, expected {pinned_sha256}; "
-            "the file was removed, run again to download it anew"
-        )
+    request = Request(url, token, at_most, session)
+    fetched_once(target, lambda: fetch(request, target, pinned_sha256))
+    if pinned_sha256 and (request.found or sha256(target)) != pinned_sha256:
+        found = request.found or sha256(target)
+        forget(target)
+        raise wrong_checksum(url, found, pinned_sha256)
     return target
 
 
@@ -74,10 +72,11 @@ class Request:
     session: requests.Session | None
     received: int = 0
     given_up: bool = False
+    found: str = ""  # its sha256
 
 
-def fetch(request: Request, target: Path, pinned_sha256: str) -> str:
-    """Its sha256 where one is pinned; under another one it does not get its name.
+def fetch(request: Request, target: Path, pinned_sha256: str) -> None:
+    """Under another checksum than the pinned one it does not get its name.
 
     Raises:
         Unavailable, UserError: see `download`.
@@ -86,8 +85,8 @@ def fetch(request: Request, target: Path, pinned_sha256: str) -> str:
     for _ in range(ATTEMPTS):
         start = request.received
         try:
-            found = in_time(
-                lambda: fetch_rest(request, target, pinned_sha256),
+            in_time(
+                lambda: fetch_rest(request, target),
                 lambda start=start: request.received - start,  # type: ignore[misc]
             )
         except BrokeOff:
@@ -99,15 +98,20 @@ def fetch(request: Request, target: Path, pinned_sha256: str) -> str:
             if not is_of_the_network(error):
                 raise
             raise Unavailable(f"{where}: {said(error)}") from None
-        return found
+        partial = partial_name(target)
+        if pinned_sha256 not in ("", request.found):
+            partial.unlink()
+            raise wrong_checksum(request.url, request.found, pinned_sha256)
+        keep(partial, target, request.found)
+        return
     raise UserError(
         f"{shown(request.url)} broke off {ATTEMPTS} times; the part that arrived is kept, "
         "run again to continue"
     )
 
 
-def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> str:
-    """One request for what is still missing; then `target` is complete and in place.
+def fetch_rest(request: Request, target: Path) -> None:
+    """One request for what is still missing of `target.partial`.
 
     Raises:
         BrokeOff: it is not.
@@ -134,12 +138,14 @@ def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> str:
             partial.unlink(missing_ok=True)
             raise too_large(request)
         digest = hashlib.sha256()
-        if have and pinned_sha256:
+        if have:
             with partial.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256")
         with (
             partial.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name, delay=1) as bar,
+            tqdm(
+                total=total, initial=have, unit="B", unit_scale=True, desc=target.name, delay=1
+            ) as bar,
         ):
             for chunk in chunks(reply):
                 if request.given_up:
@@ -149,18 +155,19 @@ def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> str:
                     file.truncate(0)
                     raise too_large(request)
                 file.write(chunk)
-                if pinned_sha256:
-                    digest.update(chunk)
+                digest.update(chunk)
                 request.received += len(chunk)
                 bar.update(len(chunk))
-    if total is not None and have != total:
+    if request.given_up or (total is not None and have != total):
         raise BrokeOff
-    found = digest.hexdigest() if pinned_sha256 else ""
-    if found == pinned_sha256:
-        partial.rename(target)
-    else:
-        partial.unlink()
-    return found
+    request.found = digest.hexdigest()
+
+
+def wrong_checksum(url: str, found: str, pinned: str) -> UserError:
+    return UserError(
+        f"wrong checksum for {shown(url)}: sha256 is {found}, expected {pinned}; the file was "
+        "removed, run again to download it anew"
+    )
 
 
 def announced(reply: requests.Response, have: int) -> int | None:

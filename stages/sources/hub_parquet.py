@@ -11,6 +11,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
 from stages.sources.address import hub
+from stages.sources.cached import forget, is_cached
 from stages.sources.http import HttpError, answers, download
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def downloaded(files: HubFiles) -> "Iterator[tuple[dict[str, pd.DataFrame], dict
         UserError: the files cannot be read.
     """
     addresses = files.addresses()
-    if is_off() and not all(path.exists() for path in addresses):
+    if is_off() and not all(is_cached(path) for path in addresses):
         raise Unavailable("HF_HUB_OFFLINE is set")
     for path, url in addresses.items():
         download_from_hub(files.dataset, url, path)
@@ -141,5 +142,5 @@ def discarded_if_wrong(paths: Iterable[Path]) -> Iterator[None]:
         yield
     except UserError as error:
         for path in paths:
-            path.unlink(missing_ok=True)
+            forget(path)
         raise UserError(f"{error}. The download was removed, run again to get it anew") from None

@@ -10,6 +10,7 @@ import requests
 from stages.plumbing.command import UserError, is_disk_full
 from stages.sources.address import host, hub
 from stages.sources.http import CONNECT_SECONDS, head
+from stages.sources.hub_cache import forget_damaged
 from stages.sources.pace import in_time
 
 # By their kinds, of the top folder: AutoTokenizer knows more names than could be listed here.
@@ -33,6 +34,25 @@ def fetch_model(name: str, with_weights: bool = True) -> str:
             the hub does not answer and the model was not downloaded before.
     """
     silence = look_up(name)
+    folder = snapshot(name, with_weights, silence)
+    damaged = ", ".join(forget_damaged(Path(folder)))
+    if damaged and silence:
+        raise UserError(
+            f"cannot load the model '{name}': {damaged} was altered in the hub's cache and is "
+            f"removed, and {silence}. {REMEDY}"
+        )
+    if damaged:
+        print(f"{name}: {damaged} was altered in the hub's cache, and is fetched anew", flush=True)
+        folder = snapshot(name, with_weights, silence)
+    return folder
+
+
+def snapshot(name: str, with_weights: bool, silence: str) -> str:
+    """`fetch_model`, whatever lies in the cache.
+
+    Args:
+        silence: why the hub is not asked; empty if it is.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from stages.model.tokens import Tokens
-from stages.plumbing.files import write_text
+from stages.plumbing.files import remove, write_text
 from stages.plumbing.imports import checksum_of
+from stages.plumbing.manifest import MANIFEST, Damaged, verify_folder, write_checksums
 from stages.plumbing.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 # Checkpoints of unfinished trainings; outside the outs, which DVC empties before each run.
 UNFINISHED = Path(".training")
-FINISHED_WRITING = "complete"
 
 # Labels, logits -> metrics.
 Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
@@ -105,7 +105,7 @@ def train(
         eval_dataset=validation,
         data_collator=collator(tokenizer),
         compute_metrics=metrics if score else None,
-        callbacks=[mark_complete()],
+        callbacks=[seal()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress_bar())
@@ -173,17 +173,16 @@ def progress_bar() -> Any:
     return Bar()
 
 
-def mark_complete() -> Any:
+def seal() -> Any:
     from transformers import TrainerCallback
 
-    class MarkComplete(TrainerCallback):
-        """A checkpoint without this mark was cut off by a kill and is not resumed from."""
+    class Seal(TrainerCallback):
+        """A checkpoint without a manifest was cut off by a kill and is not resumed from."""
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_text(folder / FINISHED_WRITING, "")
+            write_checksums(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    return MarkComplete()
+    return Seal()
 
 
 def numbers_of(schedule: Schedule) -> list[float]:
@@ -216,10 +215,19 @@ def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None
 
 
 def last_checkpoint(unfinished: Path) -> str | None:
-    checkpoints = sorted(
-        (mark.parent for mark in unfinished.glob(f"checkpoint-*/{FINISHED_WRITING}")),
-        key=lambda folder: int(folder.name.removeprefix("checkpoint-")),
-    )
-    if checkpoints:
-        print(f"continuing from step {checkpoints[-1].name.removeprefix('checkpoint-')}")
-    return str(checkpoints[-1]) if checkpoints else None
+    """The last that is whole and unaltered; one that is damaged is removed, and said."""
+
+    def step(folder: Path) -> int:
+        return int(folder.name.removeprefix("checkpoint-"))
+
+    checkpoints = (file.parent for file in unfinished.glob(f"checkpoint-*/{MANIFEST}"))
+    for folder in sorted(checkpoints, key=step, reverse=True):
+        try:
+            verify_folder(folder)
+        except Damaged as reason:
+            print(f"not continued from there: {str(reason).partition(';')[0]}")
+            remove(folder)
+            continue
+        print(f"continuing from step {step(folder)}")
+        return str(folder)
+    return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.manifest import check_links
 from stages.plumbing.paths import of_user
 from stages.sources.model_hub import WEIGHTS, fetch_model
 from stages.sources.packaged import packaged
@@ -107,7 +108,10 @@ LFS = b"version https://git-lfs"
 
 
 def check_folder(folder: Path, with_weights: bool = True) -> None:
-    """Raises UserError where transformers could not load a model from it, for what is known."""
+    """Raises UserError where transformers could not load a model from it, for what is known.
+
+    So for a link that leads out of it: whatever is there might ship as part of the tokenizer.
+    """
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(LFS):
             raise UserError(
@@ -132,3 +136,6 @@ def check_folder(folder: Path, with_weights: bool = True) -> None:
         json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         raise UserError(f"the config.json of the model folder '{folder}' is not JSON") from None
+    # In the hub's own cache a snapshot is made of links to files that lie side by side for all.
+    snapshots = folder.resolve().parent
+    check_links(folder, *([snapshots.with_name("blobs")] if snapshots.name == "snapshots" else []))

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from stages.dataset.task import base_of
-from stages.model.artifact import checksums
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
+from stages.plumbing.manifest import checksums
 from stages.plumbing.paths import of_user
 from stages.settings.params import Params
 

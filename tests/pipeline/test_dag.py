@@ -362,6 +362,7 @@ def test_an_export_is_compared_with_the_variant_and_not_with_another_ones_answer
     folder = repo.folder / "reports/mrpc/predictions/seed_42"
     (folder / "int8_dynamic.csv").unlink()  # which may be a link into DVC's cache
     (folder / "int8_dynamic.csv").write_bytes((folder / "fp32.csv").read_bytes())
+    repo.note_predictions("mrpc", 42, "int8_dynamic")
     repo.stage("export", "mrpc")
     assert repo.metric("mrpc/export.json") == before
 

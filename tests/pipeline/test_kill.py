@@ -90,7 +90,7 @@ def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo
     unfinished = repo.folder / ".training/mrpc-42"
 
     def first_epoch_is_over() -> bool:
-        return next(unfinished.glob("checkpoint-*/complete"), None) is not None
+        return next(unfinished.glob("checkpoint-*/manifest.json"), None) is not None
 
     kill_when(repo.start(*command), first_epoch_is_over)
     assert "continuing from step 58" in repo.run(*command)
@@ -105,7 +105,7 @@ def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
 
     def is_being_saved() -> bool:
         found = list(unfinished.glob("checkpoint-*/model.safetensors"))
-        return any(not (path.parent / "complete").exists() for path in found)
+        return any(not (path.parent / "manifest.json").exists() for path in found)
 
     kill_when(repo.start(*command), is_being_saved)
     assert "continuing" not in repo.run(*command)
@@ -115,7 +115,7 @@ def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
 def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> None:
     command = ("python", "-m", "stages.finetune", "mrpc", "42")
     unfinished = repo.folder / ".training/mrpc-42"
-    kill_when(repo.start(*command), lambda: any(unfinished.glob("checkpoint-*/complete")))
+    kill_when(repo.start(*command), lambda: any(unfinished.glob("checkpoint-*/manifest.json")))
     repo.set_params({"finetune": {"mrpc": {"max_steps": 2}}})
     assert "continuing" not in repo.run(*command)
 
@@ -172,6 +172,6 @@ def test_dvc_itself_killed_in_the_middle_of_training(fresh: Repo, finished: Repo
     """No stale lock, no half-made stage in dvc.lock; the next run gives the same model."""
     unfinished = fresh.folder / ".training/mrpc-42"
     stage = "finetune@mrpc-42"
-    kill_when(fresh.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/complete")))
+    kill_when(fresh.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/manifest.json")))
     assert stage in fresh.repro(stage)
     assert fresh.contents(f"{SEED}/finetuned") == finished.contents(f"{SEED}/finetuned")

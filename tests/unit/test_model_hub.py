@@ -12,11 +12,12 @@ import pytest
 import yaml
 
 from stages.plumbing.command import UserError
+from stages.plumbing.manifest import write_checksums
 from stages.sources import model_hub
 from stages.tasks.mrpc import DATASET
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
-from tests.building import training_rows
+from tests.building import flip, training_rows
 from tests.families import tiny_roberta
 from tests.stand_in_hub import Server, black_hole, silence
 from tests.unit.conftest import close_soon
@@ -74,6 +75,20 @@ def test_the_second_time_nothing_is_fetched_and_no_hub_is_needed(
         monkeypatch.setenv("HF_HUB_OFFLINE", offline)
         assert resolve(NAME) == first
     assert len(weight_requests(hub)) == 1
+
+
+def test_a_file_that_was_altered_in_the_hubs_cache_is_fetched_anew(
+    hub: Server, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path(resolve(NAME).location, WEIGHTS)
+    flip(weights.resolve())
+    resolve(NAME)
+    assert f"{NAME}: {WEIGHTS} was altered in the hub's cache" in capsys.readouterr().out
+    assert weights.read_bytes() == (model / WEIGHTS).read_bytes()
+    flip(weights.resolve())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=f"{WEIGHTS} was altered .* HF_HUB_OFFLINE is set"):
+        resolve(NAME)
 
 
 def test_random_weights_need_the_configuration_only(hub: Server) -> None:
@@ -231,6 +246,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "data/mrpc/task.json").write_text(json.dumps(task.model_dump()))
     for split in ("train", "validation"):
         training_rows(20).to_parquet(folder / f"data/mrpc/{split}.parquet")
+    write_checksums(folder / "data/mrpc")
     return folder
 
 

