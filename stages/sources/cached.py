@@ -28,10 +28,10 @@ def is_cached(target: Path) -> bool:
     return False
 
 
-def keep(partial: Path, target: Path) -> None:
+def keep(partial: Path, target: Path, checksum: str) -> None:
     """Give a complete download its name, its checksum being noted before."""
     with locked(target.parent / MANIFEST):
-        note(target.parent, checksums_in(target.parent) | {target.name: sha256(partial)})
+        note(target.parent, checksums_in(target.parent) | {target.name: checksum})
     partial.replace(target)
 
 

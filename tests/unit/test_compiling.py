@@ -48,7 +48,7 @@ def build(tmp_path: Path, cache: Path, compiler: Callable[..., Path]) -> Build:
 
 
 def again(build: Build, **changed: object) -> Build:
-    return Build(**(vars(build) | changed))  # type: ignore[arg-type]
+    return Build(**(vars(build) | changed))
 
 
 def test_it_is_compiled_once(build: Build, capsys: pytest.CaptureFixture[str]) -> None:

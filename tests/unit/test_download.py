@@ -89,55 +89,6 @@ def test_a_missing_file_and_a_dead_server_let_the_next_source_try(
         download("http://127.0.0.1:9/file", tmp_path / "file")
 
 
-DOWNLOADS = """
-import sys
-from pathlib import Path
-from stages.sources.http import download
-print(download(sys.argv[1], Path(sys.argv[2])).read_bytes() == Path(sys.argv[3]).read_bytes())
-"""
-
-
-def test_two_downloads_into_one_cache_are_one(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "expected").write_bytes(CONTENT)
-    server.stall_after = [100_000]  # so that the others come meanwhile
-    command = [sys.executable, "-c", DOWNLOADS, f"{server.url}/file", str(tmp_path / "cache/file")]
-    children = [
-        subprocess.Popen([*command, str(tmp_path / "expected")], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
-    ]
-    assert [child.communicate()[0] for child in children] == ["True\n"] * 3
-    assert server.ranges == [None, "bytes=65536-"]
-    assert sorted(os.listdir(tmp_path / "cache")) == ["file", MANIFEST]
-
-
-def test_what_was_altered_in_the_cache_is_fetched_anew(
-    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    target = download(f"{server.url}/file", tmp_path / "file")
-    flip(target)
-    assert download(f"{server.url}/file", target).read_bytes() == CONTENT
-    assert f"{target} was altered after it was downloaded: removed" in capsys.readouterr().out
-    assert is_cached(target)
-
-
-def test_a_file_that_was_put_into_the_cache_by_hand_is_taken(
-    server: Server, tmp_path: Path
-) -> None:
-    (tmp_path / "file").write_bytes(b"by hand")
-    assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == b"by hand"
-    assert server.ranges == []
-
-
-def test_what_is_no_good_is_forgotten_so_that_another_may_be_put_there(
-    server: Server, tmp_path: Path
-) -> None:
-    target = download(f"{server.url}/file", tmp_path / "file")
-    forget(target)
-    assert os.listdir(tmp_path) == []
-    target.write_bytes(b"by hand")
-    assert download(f"{server.url}/file", target).read_bytes() == b"by hand"
-
-
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -202,6 +153,55 @@ def test_a_parquet_file_that_would_fill_the_memory_is_refused(
     monkeypatch.setattr("stages.sources.hub_parquet.MOST_UNPACKED", 10_000)
     with pytest.raises(UserError, match=r"mrpc/train.* would unpack to 0\.0 GB"):
         MRPC.fetch(FROM_HUB)
+
+
+DOWNLOADS = """
+import sys
+from pathlib import Path
+from stages.sources.http import download
+print(download(sys.argv[1], Path(sys.argv[2])).read_bytes() == Path(sys.argv[3]).read_bytes())
+"""
+
+
+def test_two_downloads_into_one_cache_are_one(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "expected").write_bytes(CONTENT)
+    server.stall_after = [100_000]  # so that the others come meanwhile
+    command = [sys.executable, "-c", DOWNLOADS, f"{server.url}/file", str(tmp_path / "cache/file")]
+    children = [
+        subprocess.Popen([*command, str(tmp_path / "expected")], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [child.communicate()[0] for child in children] == ["True\n"] * 3
+    assert server.ranges == [None, "bytes=65536-"]
+    assert sorted(os.listdir(tmp_path / "cache")) == ["file", MANIFEST]
+
+
+def test_what_was_altered_in_the_cache_is_fetched_anew(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = download(f"{server.url}/file", tmp_path / "file")
+    flip(target)
+    assert download(f"{server.url}/file", target).read_bytes() == CONTENT
+    assert f"{target} was altered after it was downloaded: removed" in capsys.readouterr().out
+    assert is_cached(target)
+
+
+def test_a_file_that_was_put_into_the_cache_by_hand_is_taken(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"by hand")
+    assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == b"by hand"
+    assert server.ranges == []
+
+
+def test_what_is_no_good_is_forgotten_so_that_another_may_be_put_there(
+    server: Server, tmp_path: Path
+) -> None:
+    target = download(f"{server.url}/file", tmp_path / "file")
+    forget(target)
+    assert os.listdir(tmp_path) == []
+    target.write_bytes(b"by hand")
+    assert download(f"{server.url}/file", target).read_bytes() == b"by hand"
 
 
 @pytest.fixture

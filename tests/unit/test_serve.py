@@ -132,7 +132,7 @@ class Echo:
 
 @contextmanager
 def stand_in() -> Iterator[int]:
-    service = serve.Service(("127.0.0.1", 0), serve.handler(Echo(), {"status": "ok"}))  # type: ignore[arg-type]
+    service = serve.Service(("127.0.0.1", 0), serve.handler(Echo(), {"status": "ok"}))
     threading.Thread(target=service.serve_forever, daemon=True).start()
     try:
         yield service.server_port
