@@ -11,21 +11,23 @@ FULL = {
     errno.EDQUOT: "leaves you no more (your quota is used up)",
     errno.EFBIG: "takes no file of this size (see 'ulimit -f')",
 }
-# Of libraries that tell no number; torch's writer does not say why.
+# Of libraries that tell no number: what they say, or torch's writer without a reason.
 SAID = {
-    "No space left on device": errno.ENOSPC,
-    "Disk quota exceeded": errno.EDQUOT,
-    "File too large": errno.EFBIG,
-    "PytorchStreamWriter failed": errno.ENOSPC,
+    "No space left on device": FULL[errno.ENOSPC],
+    "Disk quota exceeded": FULL[errno.EDQUOT],
+    "File too large": FULL[errno.EFBIG],
+    "PytorchStreamWriter failed": "takes no more",
+    "basic_ios::clear: iostream error": "takes no more",
+    "] . unexpected pos": "takes no more",
 }
 
 
 def why_full(error: BaseException) -> str:
     """What the disk answered, as it follows its name; empty where it was something else."""
     number = getattr(error, "errno", None)
-    if number is None:
-        number = next((SAID[words] for words in SAID if words in str(error)), None)
-    return FULL.get(number, "") if isinstance(number, int) else ""
+    if isinstance(number, int):
+        return FULL.get(number, "")
+    return next((SAID[words] for words in SAID if words in str(error)), "")
 
 
 def remember(error: BaseException, place: Path) -> None:

@@ -11,17 +11,15 @@ WRITTEN = ("data", "metrics", "models", "reports", "exports")
 
 
 def test_neither_home_nor_name_nor_token_is_written_and_every_file_has_one_mode(
-    repo: Repo, tmp_path: Path
+    fresh: Repo, tmp_path: Path
 ) -> None:
-    home = tmp_path / NAME
+    repo, home = fresh.copy(tmp_path / "project"), tmp_path / NAME
     shutil.copytree(repo.folder / "tiny-bert", home / "model")
     repo.environment |= {"HOME": str(home), "USER": NAME, "LOGNAME": NAME, "HF_TOKEN": TOKEN}
     repo.environment.setdefault("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
     variants = {"fp32": {}, "int8_dynamic": {"engine": "x86"}}
     model = {"finetune": {"seeds": [42], "mrpc": {"model": str(home / "model"), "epochs": 1}}}
     repo.set_params(model, quantize=variants)
-    for written in WRITTEN:
-        shutil.rmtree(repo.folder / written)
     said = "".join(
         repo.run("python", "-m", *f"stages.{stage}".split())
         for stage in (

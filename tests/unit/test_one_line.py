@@ -87,7 +87,11 @@ def test_what_is_not_this_projects_fault_is_one_line_with_what_helps(
         (wrapped(OSError(errno.ENOSPC, "No space left on device")), "is full"),
         # Of libraries that hand on the text alone.
         (RuntimeError("I/O error: No space left on device (os error 28)"), "is full"),
-        (RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed"), "full"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc] PytorchStreamWriter failed"),
+            "no more",
+        ),
+        (RuntimeError("basic_ios::clear: iostream error"), "takes no more"),
         (Exception("cc1plus: fatal error: x.s: No space left on device"), "is full"),
     ],
 )
