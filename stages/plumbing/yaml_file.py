@@ -24,10 +24,10 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}); save it as that") from None
     refuse_conflict(path, text)
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.startswith("%"):  # 010 is 8 and yes is true in 1.1, for some readers of the file
+    for number, written in enumerate(text.splitlines(), start=1):
+        if written.startswith("%"):  # 010 is 8 and yes is true in 1.1, for some readers of the file
             raise UserError(
-                f"{path} line {number}: take out the directive '{line}'; YAML 1.2 it is"
+                f"{path} line {number}: take out the directive '{written}'; YAML 1.2 it is"
             )
     try:
         return YAML(typ="safe").load(text)  # as DVC reads it

@@ -133,7 +133,7 @@ def test_a_terminal_gets_no_character_that_it_obeys(
         fail("stages.finetune", f"label '{text}'\nis unknown")
     assert capsys.readouterr().err.rstrip("\n").isprintable()
     caught = io.StringIO()
-    with contextlib.redirect_stdout(Terminal(caught)):  # type: ignore[type-var]
+    with contextlib.redirect_stdout(Terminal(caught)):
         print(f"class {text}")
         sys.stdout.flush()
     assert caught.getvalue().rstrip("\n").isprintable()

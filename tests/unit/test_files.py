@@ -58,20 +58,20 @@ def test_what_is_broken_off_leaves_the_old_one_and_nothing_beside_it(
     tmp_path: Path,
 ) -> None:
     def broken_off() -> None:
-        with new(target) as partial:
+        with new(place) as partial:
             (partial if new is new_file else partial / "file").write_text("half")
             raise error
 
-    target = tmp_path / "target"
-    write_text(target, "old")
+    place = tmp_path / "place"
+    write_text(place, "old")
     with pytest.raises(error):
         broken_off()
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["target"]
+    assert place.read_text() == "old"
+    assert os.listdir(tmp_path) == ["place"]
 
 
 def test_a_rename_that_fails_leaves_the_old_one(
-    target: Path, monkeypatch: pytest.MonkeyPatch
+    place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "exchange", lambda one, other: False)
     real, left = os.replace, [2]
@@ -84,20 +84,20 @@ def test_a_rename_that_fails_leaves_the_old_one(
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="the disk"):
-        written(target, "new")
-    assert texts(target) == ["old"] * FILES
-    assert os.listdir(target.parent) == ["target"]
+        written(place, "new")
+    assert texts(place) == ["old"] * FILES
+    assert os.listdir(place.parent) == ["place"]
 
 
 def test_where_a_kill_came_between_two_renames_the_next_start_brings_the_old_one_back(
-    target: Path,
+    place: Path,
 ) -> None:
-    target.rename(target.with_name("target.0123abcd.old.partial"))
-    target.with_name("target.89abcdef.partial").mkdir()
-    with pytest.raises(ValueError, match="again"), new_folder(target):
+    place.rename(place.with_name("place.0123abcd.old.partial"))
+    place.with_name("place.89abcdef.partial").mkdir()
+    with pytest.raises(ValueError, match="again"), new_folder(place):
         raise ValueError("again")
-    assert texts(target) == ["old"] * FILES
-    assert os.listdir(target.parent) == ["target"]
+    assert texts(place) == ["old"] * FILES
+    assert os.listdir(place.parent) == ["place"]
 
 
 def test_what_killed_processes_left_goes_and_nothing_else(tmp_path: Path) -> None:
@@ -146,10 +146,12 @@ def test_killed_at_any_moment_the_folder_is_whole(way: str, tmp_path: Path) -> N
 def test_two_that_write_one_file_end_with_one_of_both(tmp_path: Path) -> None:
     target = tmp_path / "figures.json"
     values = [{"of": name * 10_000} for name in "ab"]
-    threads = [
-        threading.Thread(target=lambda value=value: [write_json(target, value) for _ in range(20)])
-        for value in values
-    ]
+
+    def write_often(value: dict[str, str]) -> None:
+        for _ in range(20):
+            write_json(target, value)
+
+    threads = [threading.Thread(target=write_often, args=(value,)) for value in values]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,6 +41,7 @@ EVIL = [
 def test_what_means_more_than_itself_is_no_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no name for a task; take small letters"):
         names.check("task", name)
+    changes: dict[str, Any]
     for changes in ({"tasks": [name]}, {"quantize": {name: {}}}, {"finetune": {name: None}}):
         if changes == {"finetune": {name: None}}:
             training = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["mrpc"]
@@ -78,7 +80,7 @@ def test_what_dvc_would_call_a_folder_otherwise_is_no_seed(written: str, tmp_pat
     ["010", "0o10", "0x1F", "1_000", "+1", "1:30", "yes", "off", "1.0", "1e3", "007"],
 )
 def test_a_word_is_read_as_dvc_reads_it(written: str, tmp_path: Path) -> None:
-    from dvc.utils.serialize import load_yaml
+    from dvc.utils.serialize import load_yaml  # type: ignore[import-untyped]
 
     (tmp_path / "a.yaml").write_text(f"a: {written}\n")
     ours, theirs = read_yaml(tmp_path / "a.yaml"), load_yaml(tmp_path / "a.yaml")
