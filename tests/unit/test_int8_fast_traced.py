@@ -14,9 +14,10 @@ import torch
 from stages import variants
 from stages.engines.runtime import compiling
 from stages.engines.runtime.shipped.classify import CannotRun
-from stages.model.artifact import WEIGHTS, checksums
+from stages.model.artifact import WEIGHTS
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
+from stages.plumbing.manifest import checksums
 from stages.variants.int8_fast import engine, traced
 from stages.variants.int8_fast.kernel import operators
 from stages.variants.int8_fast.kernel.dispatch import choose_kernel
