@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def evaluate(task: str, seed: str, variant: str) -> None:
     """Write metrics/<task>/accuracy/seed_<seed>/<variant>.json and the predictions of every row."""
-    settings, definition = params_for(task, seed, variant).evaluate, read_task(task)
+    settings, definition = params_for(task, variant).evaluate, read_task(task)
     artifact = paths.artifact(task, seed, variant)
     manifest = verify(artifact)
     verify_splits(task, *definition.scored)

@@ -30,7 +30,7 @@ PROBED = 16  # training rows that tokenizer and model are tried on together
 
 def finetune(task: str, seed: str) -> None:
     """Write models/<task>/seed_<seed>/finetuned/, its metrics and the training curve."""
-    settings = params_for(task, seed).training(task)
+    settings = params_for(task).training(task)
     definition = read_task(task)
     if settings.checkpoint:
         settings = settings.model_copy(update={"epochs": 0.0})

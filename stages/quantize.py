@@ -13,7 +13,7 @@ from stages.settings.arguments import params_for
 
 def quantize(task: str, seed: str, variant: str) -> None:
     """Write models/<task>/seed_<seed>/<variant>/: weights, configuration, tokenizer, manifest."""
-    params = params_for(task, seed, variant).variant(variant)
+    params = params_for(task, variant).variant(variant)
     target = paths.artifact(task, seed, variant)
     ingredients = Ingredients(
         read_task(task),

@@ -1,10 +1,13 @@
 """YAML as DVC reads it: version 1.2, where yes and no are words, and no key stands twice."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from stages.plumbing.command import UserError
 from stages.plumbing.conflict import refuse_conflict
+
+DEEPEST = 100
 
 
 def read_yaml(path: Path) -> Any:
@@ -29,10 +32,11 @@ def read_yaml(path: Path) -> Any:
             raise UserError(
                 f"{path} line {number}: take out the directive '{written}'; YAML 1.2 it is"
             )
+    yaml = YAML(typ="safe")  # as DVC reads it
     try:
-        return YAML(typ="safe").load(text)  # as DVC reads it
-    except RecursionError:
-        raise UserError(f"{path} is nested too deeply; correct it") from None
+        if is_deep(yaml.parse(text)):  # of which its C code would die
+            raise UserError(f"{path} is nested too deeply; correct it")
+        return yaml.load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
         key = text.splitlines()[line - 1].strip().split(":")[0]
@@ -46,3 +50,15 @@ def read_yaml(path: Path) -> Any:
     except (YAMLError, ValueError) as error:
         reason = str(error).split("\n")[0]
         raise UserError(f"{path} is not valid YAML: {reason}") from None
+
+
+def is_deep(events: Iterable[Any]) -> bool:
+    """Whether what begins and ends, as YAML's events tell, is nested deeper than any setting."""
+    from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for event in events:
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > DEEPEST:
+            return True
+    return False

@@ -1,6 +1,7 @@
 """Bad input to a stage: one line on stderr, exit code 2, nothing written under its final name."""
 
 import importlib
+import inspect
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import yaml
 
 from stages import tasks
 from stages.plumbing.command import run_stage
+from stages.plumbing.manifest import MANIFEST, write_checksums
 from stages.plumbing.names import ITEMS
 from stages.settings.writing import merge
 from tests.conftest import write_raw_corpus
@@ -52,14 +54,16 @@ def run(project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
 
     def start(stage: str, *arguments: str, **environment: str) -> Refused:
         monkeypatch.chdir(project)
-        items = [f"--{kind}={item}" for kind, item in zip(ITEMS, arguments, strict=False)]
-        monkeypatch.setattr(sys, "argv", [stage, *items])
+        started = getattr(importlib.import_module(f"stages.{stage}"), stage.split(".")[-1])
+        kinds = [name for name in inspect.signature(started).parameters if name in ITEMS]
+        items = [f"--{kind}={item}" for kind, item in zip(kinds, arguments, strict=False)]
+        monkeypatch.setattr(sys, "argv", [stage, *items, *arguments[len(kinds) :]])
         for key, value in environment.items():
             monkeypatch.setenv(key, value)
         capfd.readouterr()
         code: object = 0
         try:
-            run_stage(getattr(importlib.import_module(f"stages.{stage}"), stage.split(".")[-1]))
+            run_stage(started)
         except SystemExit as exit:
             code = exit.code
         return Refused(code, capfd.readouterr().err)
@@ -105,7 +109,7 @@ def test_no_package_index(project: Path, run: Run, tmp_path: Path) -> None:
         BERTQUANT_CACHE=str(tmp_path / "cache"), PIP_INDEX_URL="http://127.0.0.1:9/simple",
         PIP_EXTRA_INDEX_URL="", PIP_FIND_LINKS="", PIP_RETRIES="0", PIP_CONFIG_FILE=os.devnull,
     )  # fmt: skip
-    assert_refused(result, "cannot fetch vaderSentiment==3.3.2", "reaches a package index")
+    assert_refused(result, "cannot fetch vaderSentiment==3.3.2: 127.0.0.1:9: ConnectionError")
 
 
 def test_package_with_a_wrong_checksum(project: Path, run: Run, tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_package_with_a_wrong_checksum(project: Path, run: Run, tmp_path: Path) 
         BERTQUANT_CACHE=str(tmp_path / "cache"), PIP_NO_INDEX="1", PIP_FIND_LINKS=str(links),
         PIP_CONFIG_FILE=os.devnull,
     )  # fmt: skip
-    assert_refused(result, "wrong checksum", "expected sha256 5d7c06e0")
+    assert_refused(result, "wrong checksum", "vaderSentiment-3.3.2.tar.gz")
 
 
 def test_truncated_corpus(project: Path, run: Run, tmp_path: Path) -> None:
@@ -206,24 +210,24 @@ def test_stage_without_its_artifact(project: Path, run: Run) -> None:
 BY_HAND = [
     ("download_glue", ["nosuch"], "unknown task 'nosuch'; known: "),
     ("download_glue", ["mprc"], "did you mean 'mrpc'?"),
-    ("download_glue", ["../mrpc"], "unknown task '../mrpc'"),
-    ("download_glue", [""], "unknown task ''"),
-    ("finetune", ["own", "abc"], "unknown task 'own'"),
-    ("finetune", ["mrpc", "abc"], "the seed 'abc' is no whole number; params.yaml lists 42"),
-    ("finetune", ["mrpc", "4.2"], "the seed '4.2' is no whole number"),
-    ("finetune", ["mrpc", "\u0664\u0662"], "is no whole number"),
-    ("finetune", ["mrpc", ""], "the seed '' is no whole number"),
-    ("finetune", ["mrpc"], "the following arguments are required: seed"),
+    ("download_glue", ["../mrpc"], "'../mrpc' is no name for a task"),
+    ("download_glue", [""], "'' is no name for a task"),
+    ("finetune", ["own", "42"], "unknown task 'own'"),
+    ("finetune", ["mrpc", "abc"], "'abc' is no seed; take a whole number"),
+    ("finetune", ["mrpc", "4.2"], "'4.2' is no seed"),
+    ("finetune", ["mrpc", "\u0664\u0662"], "is no seed"),
+    ("finetune", ["mrpc", ""], "'' is no seed"),
+    ("finetune", ["mrpc"], "the following arguments are required: --seed"),
     ("finetune", ["mrpc", "42"], "data/mrpc/task.json is missing; run 'dvc repro'"),
     ("finetune", ["rte", "42"], "data/rte/task.json is missing"),
     ("quantize", ["mrpc", "42", "int8"], "unknown variant 'int8'"),
     ("quantize", ["mrpc", "42", "ibert_paper_qat"], "is not listed under 'quantize'"),
-    ("quantize", ["mrpc", "x", "fp32"], "the seed 'x' is no whole number"),
+    ("quantize", ["mrpc", "x", "fp32"], "'x' is no seed"),
     ("quantize", ["mrpc", "42", "fp32", "more"], "unrecognized arguments: more"),
     ("quantize", ["mrpc", "42", "fp32"], "data/mrpc/task.json is missing"),
     ("size_report", ["nosuch"], "unknown task 'nosuch'"),
     ("evaluate", ["nosuch", "42", "fp32"], "unknown task 'nosuch'"),
-    ("evaluate", ["mrpc", "abc", "fp32"], "the seed 'abc' is no whole number"),
+    ("evaluate", ["mrpc", "abc", "fp32"], "'abc' is no seed"),
     ("evaluate", ["mrpc", "42", "nosuch"], "unknown variant 'nosuch'"),
     ("latency", ["nosuch"], "unknown task 'nosuch'"),
     ("latency", ["mrpc"], "metrics/mrpc/size is missing; run 'dvc repro', whose stage size_report"),
@@ -256,14 +260,11 @@ DAMAGES: dict[str, tuple[str | bytes, str]] = {
 READ = [
     ("environment", [], "metrics/outside/mrpc.json"),
     ("latency", ["mrpc"], "metrics/environment.json"),
-    ("latency", ["mrpc"], "metrics/mrpc/size/fp32.json"),
-    ("compare", ["mrpc"], "data/mrpc/task.json"),
     ("compare", ["mrpc"], "metrics/mrpc/accuracy/seed_42/fp32.json"),
     ("export", ["mrpc"], "metrics/mrpc/compare/fp32.json"),
     ("summary", [], "metrics/mrpc/compare/fp32.json"),
     ("summary", [], "metrics/mrpc/latency/fp32.json"),
     ("summary", [], "metrics/environment.json"),
-    ("quantize", ["mrpc", "42", "fp32"], "models/mrpc/seed_42/finetuned/config.json"),
     ("evaluate", ["mrpc", "42", "fp32"], "models/mrpc/seed_42/fp32/manifest.json"),
     ("size_report", ["mrpc"], "models/mrpc/seed_42/fp32/manifest.json"),
 ]
@@ -276,6 +277,8 @@ def after_a_run(project: Path) -> Path:
     task = tasks.dataset("mrpc", {}).task.model_copy(update={"scored": ("validation",)})
     (project / "data/mrpc").mkdir(parents=True)
     (project / "data/mrpc/task.json").write_text(task.model_dump_json())
+    (project / "data/mrpc/validation.parquet").touch()  # whose rows are read later
+    write_checksums(project / "data/mrpc")
     return project
 
 
@@ -290,6 +293,8 @@ def test_damaged_json(
     after_a_run: Path, run: Run, stage: str, arguments: list[str], file: str, damage: str
 ) -> None:
     content, expected = DAMAGES[damage]
+    if Path(file).name == MANIFEST:
+        expected = "is damaged: it lists no files of its folder; run 'make restore'"
     if damage == "without keys" and stage in ("environment", "latency"):
         pytest.skip("known of nothing is known of nothing; of another machine is said so")
     target = after_a_run / file
@@ -314,6 +319,8 @@ def test_a_folder_where_a_file_is_expected(
     [
         ("a: 1\n<<<<<<< HEAD\nb: 2\n=======\n", "line 2 holds a merge conflict"),
         ("[" * 500, "params.yaml is nested too deeply"),
+        ("a: " + "[" * 100_000 + "]" * 100_000, "params.yaml is nested too deeply"),
+        ("- " * 100_000, "params.yaml is nested too deeply"),
         ("a: [1\nb: 2", "params.yaml line 2 is not valid YAML"),
         ("tasks: [\u8bc4\u8bba]\n".encode("gbk"), "params.yaml is not UTF-8"),
         ("- a list", "params.yaml: "),
