@@ -27,10 +27,10 @@ def read_yaml(path: Path) -> Any:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not UTF-8 ({error}); save it as that") from None
     refuse_conflict(path, text)
-    for number, written in enumerate(text.splitlines(), start=1):
-        if written.startswith("%"):  # 010 is 8 and yes is true in 1.1, for some readers of the file
+    for number, directive in enumerate(text.splitlines(), start=1):
+        if directive.startswith("%"):  # in 1.1 010 is 8 and yes is true, for some of its readers
             raise UserError(
-                f"{path} line {number}: take out the directive '{written}'; YAML 1.2 it is"
+                f"{path} line {number}: take out the directive '{directive}'; the file is YAML 1.2"
             )
     yaml = YAML(typ="safe")  # as DVC reads it
     try:

@@ -1,9 +1,9 @@
 """A name becomes a folder, an item of a stage and an argument: it means nothing to any of them."""
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -41,11 +41,14 @@ EVIL = [
 def test_what_means_more_than_itself_is_no_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no name for a task; take small letters"):
         names.check("task", name)
-    changes: dict[str, Any]
-    for changes in ({"tasks": [name]}, {"quantize": {name: {}}}, {"finetune": {name: None}}):
-        if changes == {"finetune": {name: None}}:
-            training = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["mrpc"]
-            changes = {"finetune": {name: training}}
+    training = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["mrpc"]
+    wrong: list[dict] = [
+        {"tasks": [name]},
+        {"quantize": {name: {}}},
+        {"finetune": {name: training}},
+        {"csv": {name: {"text": "text", "label": "label", "metric": "f1"}}},
+    ]
+    for changes in wrong:
         with pytest.raises(UserError, match="is no name for a") as refused:
             load_params(params_with(tmp_path, changes))
         assert len(str(refused.value)) < 400
@@ -80,8 +83,7 @@ def test_what_dvc_would_call_a_folder_otherwise_is_no_seed(written: str, tmp_pat
     ["010", "0o10", "0x1F", "1_000", "+1", "1:30", "yes", "off", "1.0", "1e3", "007"],
 )
 def test_a_word_is_read_as_dvc_reads_it(written: str, tmp_path: Path) -> None:
-    from dvc.utils.serialize import load_yaml  # type: ignore[import-untyped]
-
+    load_yaml = importlib.import_module("dvc.utils.serialize").load_yaml
     (tmp_path / "a.yaml").write_text(f"a: {written}\n")
     ours, theirs = read_yaml(tmp_path / "a.yaml"), load_yaml(tmp_path / "a.yaml")
     assert repr(ours) == repr(theirs)
