@@ -34,13 +34,15 @@ def restore() -> None:
         path.unlink()
     if outputs:  # what the cache lacks stays away, which is no error here
         subprocess.run([*dvc("checkout", "--allow-missing"), *map(str, outputs)], check=False)
-    missing = [path for path in outputs if not path.exists()]
-    for path in missing:
-        print(f"{path} is in DVC's cache no more: 'dvc pull' fetches it, 'dvc repro' makes it anew")
-    if not outputs and not objects:
+    for path in outputs:
+        if not path.exists() or why_damaged(path):
+            print(
+                f"{path} is not whole in DVC's cache: 'dvc pull' fetches it, 'dvc repro' makes it"
+            )
+    if outputs or objects:
+        print("what is here is whole; 'dvc repro' goes on")
+    else:
         print("nothing is damaged")
-    elif not missing:
-        print("all else is whole; 'dvc repro' goes on")
 
 
 def damaged_outputs() -> Iterator[Path]:
@@ -50,25 +52,24 @@ def damaged_outputs() -> Iterator[Path]:
         for root, depth in ((paths.DATA, "*"), (paths.MODELS, "*/*/*"), (paths.EXPORTS, "*"))
         for file in sorted(root.glob(f"{depth}/{MANIFEST}"))
     ]
-    for folder in sealed:
-        if reason := why_damaged(folder):
+    for path in (*sealed, *sorted(paths.REPORTS.glob("*/predictions/seed_*/*.csv"))):
+        if reason := why_damaged(path):
             print(f"removed: {reason}")
-            yield folder
-    for file in sorted(paths.REPORTS.glob("*/predictions/seed_*/*.csv")):
-        task, seed = file.parts[1], file.parts[3].removeprefix("seed_")
-        if paths.accuracy(task, seed, file.stem).exists():
-            try:
-                verify_predictions(task, seed, file.stem)
-            except UserError as reason:
-                print(f"removed: {str(reason).partition(';')[0]}")
-                yield file
+            yield path
 
 
-def why_damaged(folder: Path) -> str:
+def why_damaged(output: Path) -> str:
+    """Of a folder with a manifest, or a file of predictions; empty where it is whole."""
     try:
-        verify_folder(folder)
+        if output.is_dir():
+            verify_folder(output)
+        else:
+            _, task, _, seed, _ = output.parts
+            verify_predictions(task, seed.removeprefix("seed_"), output.stem)
     except UserError as reason:
         return str(reason).partition(";")[0]
+    except FileNotFoundError:  # no metrics that the predictions could be of
+        return ""
     return ""
 
 
