@@ -18,12 +18,16 @@ KINDS: dict[type, str] = {dict: "object", list: "list"}  # what JSON calls them
 class Facts(dict[str, Any]):
     """An object in a file: a key that it lacks is a fault of the file, not of who asks."""
 
-    def __init__(self, pairs: list[tuple[str, Any]], path: Path) -> None:
-        super().__init__(pairs)
-        self.path = path
+    path = Path()
 
     def __missing__(self, key: str) -> Any:
         raise UserError(f"{self.path} has no '{key}'; {restored(self.path)}")
+
+
+def facts_of(pairs: list[tuple[str, Any]], path: Path) -> Facts:
+    facts = Facts(pairs)
+    facts.path = path
+    return facts
 
 
 def read_json(path: Path, kind: type = dict) -> Any:
@@ -43,7 +47,7 @@ def read_json(path: Path, kind: type = dict) -> Any:
         raise UserError(f"{path} is not UTF-8 ({error.reason}); {restored(path)}") from None
     refuse_conflict(path, text, "'dvc repro'" if paths.stage_of(path) else "run again")
     try:
-        found = json.loads(text, object_pairs_hook=lambda pairs: Facts(pairs, path))
+        found = json.loads(text, object_pairs_hook=lambda pairs: facts_of(pairs, path))
     except json.JSONDecodeError as error:
         where = f"{path} line {error.lineno}"
         raise UserError(f"{where} is not valid JSON ({error.msg}); {restored(path)}") from None

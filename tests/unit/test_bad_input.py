@@ -278,6 +278,10 @@ def after_a_run(project: Path) -> Path:
     (project / "data/mrpc").mkdir(parents=True)
     (project / "data/mrpc/task.json").write_text(task.model_dump_json())
     (project / "data/mrpc/validation.parquet").touch()  # whose rows are read later
+    for scored in (project / "metrics/mrpc/accuracy").rglob("*.json"):
+        predictions = project / "reports/mrpc/predictions" / scored.parent.name
+        predictions.mkdir(parents=True, exist_ok=True)
+        (predictions / f"{scored.stem}.csv").touch()
     write_checksums(project / "data/mrpc")
     return project
 

@@ -71,7 +71,7 @@ def test_what_is_broken_off_leaves_the_old_one_and_nothing_beside_it(
 
 
 def test_a_rename_that_fails_leaves_the_old_one(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "exchange", lambda one, other: False)
     real, left = os.replace, [2]
@@ -84,20 +84,20 @@ def test_a_rename_that_fails_leaves_the_old_one(
 
     monkeypatch.setattr(os, "replace", replace)
     with pytest.raises(OSError, match="the disk"):
-        written(place, "new")
-    assert texts(place) == ["old"] * FILES
-    assert os.listdir(place.parent) == ["place"]
+        written(target, "new")
+    assert texts(target) == ["old"] * FILES
+    assert os.listdir(target.parent) == ["target"]
 
 
 def test_where_a_kill_came_between_two_renames_the_next_start_brings_the_old_one_back(
-    place: Path,
+    target: Path,
 ) -> None:
-    place.rename(place.with_name("place.0123abcd.old.partial"))
-    place.with_name("place.89abcdef.partial").mkdir()
-    with pytest.raises(ValueError, match="again"), new_folder(place):
+    target.rename(target.with_name("target.0123abcd.old.partial"))
+    target.with_name("target.89abcdef.partial").mkdir()
+    with pytest.raises(ValueError, match="again"), new_folder(target):
         raise ValueError("again")
-    assert texts(place) == ["old"] * FILES
-    assert os.listdir(place.parent) == ["place"]
+    assert texts(target) == ["old"] * FILES
+    assert os.listdir(target.parent) == ["target"]
 
 
 def test_what_killed_processes_left_goes_and_nothing_else(tmp_path: Path) -> None:
