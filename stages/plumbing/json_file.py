@@ -12,7 +12,7 @@ from stages.plumbing.conflict import refuse_conflict
 from stages.plumbing.faults import remade
 
 Model = TypeVar("Model", bound=BaseModel)
-KINDS = {dict: "object", list: "list"}  # what JSON calls them
+KINDS: dict[type, str] = {dict: "object", list: "list"}  # what JSON calls them
 
 
 class Facts(dict[str, Any]):

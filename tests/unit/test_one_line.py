@@ -12,7 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stages.plumbing import command
 from stages.plumbing.command import UserError, one_line, run_stage, whom_to_tell
 
 ROOT = Path(__file__).parents[2]
@@ -142,7 +141,7 @@ def test_it_is_reported_where_the_project_was_cloned_from(
     def asked(*_: object, **__: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.CompletedProcess([], 0 if origin else 2, f"{origin}\n", "")
 
-    monkeypatch.setattr(command.subprocess, "run", asked)
+    monkeypatch.setattr(subprocess, "run", asked)
     assert page in whom_to_tell()
 
 
