@@ -102,7 +102,7 @@ def validation_of(predictions: Path) -> pd.DataFrame:
     return frame[frame["split"] == "validation"].reset_index(drop=True)
 
 
-def by_reference(weights: Path, tokens: list[Tokens]) -> np.ndarray:
+def by_reference(weights: Path, tokens: Sequence[Tokens]) -> np.ndarray:
     """By the judge, in two processes: it is slow."""
     halves = tokens[::2], tokens[1::2]
     found = np.empty((len(tokens), packed_file.read(FORMAT, weights)[0].outputs), np.int64)
@@ -112,14 +112,14 @@ def by_reference(weights: Path, tokens: list[Tokens]) -> np.ndarray:
     return found
 
 
-def judged(weights: Path, tokens: list[Tokens]) -> np.ndarray:
+def judged(weights: Path, tokens: Sequence[Tokens]) -> np.ndarray:
     judge = Reference(*packed_file.read(FORMAT, weights))
     types = [np.array(text.get("token_type_ids", [0] * len(text["input_ids"]))) for text in tokens]
     return judge([np.array(text["input_ids"]) for text in tokens], types)
 
 
 def others(
-    artifact: Path, tokenizer: Any, tokens: list[Tokens], inputs: list[str]
+    artifact: Path, tokenizer: Any, tokens: Sequence[Tokens], inputs: list[str]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Who answers, and int32 or int64 (texts, outputs)."""
     for kernel in KERNELS:
@@ -145,7 +145,7 @@ def others(
     yield f"ONNX Runtime, batch {BATCH}, padded to {longest}", np.concatenate(parts)
 
 
-def run(model: Model, tokens: list[Tokens], size: int, threads: int) -> np.ndarray:
+def run(model: Model, tokens: Sequence[Tokens], size: int, threads: int) -> np.ndarray:
     parts = []
     for i in range(0, len(tokens), size):
         some = tokens[i : i + size]
@@ -158,7 +158,7 @@ def run(model: Model, tokens: list[Tokens], size: int, threads: int) -> np.ndarr
 
 
 def float_flags(
-    weights: Path, tokens: list[Tokens], kernels: Sequence[str] = KERNELS
+    weights: Path, tokens: Sequence[Tokens], kernels: Sequence[str] = KERNELS
 ) -> dict[str, dict[str, str]]:
     """What the witness says of each kernel that this CPU can run, with one thread and with two."""
     lines = [

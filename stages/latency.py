@@ -23,7 +23,7 @@ from stages.dataset import stored
 from stages.dataset.task import read_task
 from stages.measure.timing import group_name, percentile, summarize
 from stages.model.artifact import MANIFEST, read_manifest
-from stages.model.tokens import Batch, encode, load_tokenizer, pad
+from stages.model.tokens import Batch, Tokens, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.cpu_share import all_threads
@@ -135,7 +135,7 @@ def make_queries(task: str, settings: Latency, artifact: Path) -> tuple[dict[str
     tokenizer, definition = load_tokenizer(artifact), read_task(task)
     rows = stored.first_rows(paths.split(task, "validation"), MOST_ROWS)
     times = []
-    tokens = []
+    tokens: list[Tokens] = []
     for row in (rows.iloc[i : i + 1] for i in range(len(rows))):
         start = time.perf_counter()
         tokens += encode(tokenizer, definition, row, recipe)

@@ -5,6 +5,7 @@ than the library `tokenizers`.
 """
 
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,7 @@ def why_not(
     tokenizer: "PreTrainedTokenizerBase",
     inputs: list[str],
     texts: list[predict.Text],
-    tokens: list[Tokens],
+    tokens: Sequence[Tokens],
     folder: Path,
 ) -> str:
     """Why predict.py cannot read texts as the model was trained to; "" where it can.

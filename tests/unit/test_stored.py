@@ -104,7 +104,7 @@ class TestTokens:
         )  # fmt: skip
         texts = ["a", "好 a", "\U0001f600", ""]
         recipe = SimpleNamespace(max_length=9, inputs=["input_ids"])
-        found = encode(Letters(), one, pd.DataFrame({"text": texts}), recipe)  # type: ignore[arg-type]
+        found = encode(Letters(), one, pd.DataFrame({"text": texts}), recipe)
         assert [row["input_ids"] for row in found] == [list(map(ord, text)) for text in texts]
 
     @pytest.mark.parametrize(
