@@ -1,9 +1,12 @@
 PYTHON ?= python3
 VENV := .venv
 ISA ?= native
+SEED ?= 1
+SIZE ?= 500
+SECONDS ?= 600
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check report plots push pull test test-fast lint tables bench other-tools preset-%
+.PHONY: help repro check report plots push pull test test-fast lint faults fuzz tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -33,6 +36,12 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+faults: $(VENV)/ready-dev       ## kills, full disks, two at once, cut networks, flipped bits. SEED= SIZE=
+	$(RUN) tests.faults --seed $(SEED) --size $(SIZE) --out docs/evidence/faults.json
+
+fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. SECONDS=
+	$(RUN) tests.fuzz all $(SECONDS) --out docs/evidence/fuzz.json
 
 push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
 	@$(RUN) stages.commands.share push $(REMOTE)
@@ -64,4 +73,8 @@ $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 
 $(VENV)/ready-bench: $(VENV)/ready requirements-bench.txt
 	$(VENV)/bin/python -m pip install --quiet -r requirements-bench.txt
+	touch $@
+
+$(VENV)/ready-fuzz: $(VENV)/ready-dev requirements-fuzz.txt
+	$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
 	touch $@
