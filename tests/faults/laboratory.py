@@ -48,6 +48,17 @@ OTHER_SETTINGS: dict[str, Any] = {
     "compare": {"bootstrap_samples": 120, "confidence": 0.9},
     "export": {"variant": "int8_mixed"},
 }
+# What libraries and stages import where it is needed first.
+INSIDE_OF_FUNCTIONS = (
+    "accelerate",
+    "multiprocessing.queues",
+    "pyarrow.dataset",
+    "scipy.stats",
+    "sklearn.metrics",
+    "tqdm.auto",
+    "transformers.models.bert.tokenization_bert_fast",
+    "vl_convert",
+)
 
 
 def import_everything() -> None:
@@ -55,6 +66,8 @@ def import_everything() -> None:
     for module in pkgutil.walk_packages(stages.__path__, "stages."):
         with suppress(ImportError):  # of a library that is not installed here
             importlib.import_module(module.name)
+    for name in INSIDE_OF_FUNCTIONS:
+        importlib.import_module(name)
     from transformers import (  # noqa: F401
         AutoModelForSequenceClassification,
         AutoTokenizer,

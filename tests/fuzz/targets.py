@@ -118,6 +118,7 @@ def all_of(each: list[Callable[[], object]]) -> None:
 
 
 def zipped(data: bytes) -> None:
+    (folder() / "unpacked").mkdir(exist_ok=True)
     unpack(file("SST-2.zip", data), "SST-2", folder() / "unpacked")
 
 

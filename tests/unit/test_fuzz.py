@@ -42,7 +42,7 @@ def test_another_exception_breaks_the_rule_and_is_named_by_its_place() -> None:
 def test_a_mutation_keeps_the_form() -> None:
     value = {"labels": ["a", "b"], "sizes": {"n": 3}}
     mutate = structured("json", lambda data, longest: b"of libFuzzer")
-    made = [mutate(json.dumps(value).encode(), 1000, seed) for seed in range(50)]
+    made = [mutate(json.dumps(value).encode(), 10_000, seed) for seed in range(50)]
     valid = [json.loads(each) for each in made if each != b"of libFuzzer"]
     assert len(valid) > 20
     assert sum(each != value for each in valid) > len(valid) / 2
