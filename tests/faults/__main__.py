@@ -44,9 +44,11 @@ def main() -> None:
     start_anew_with_events("tests.faults")
     collect_orphans()
     started, record = time.monotonic(), Record()
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        tried(given, Path(folder).resolve(), record)
-    remove_library()
+    try:
+        with tempfile.TemporaryDirectory(prefix="faults-") as folder:
+            tried(given, Path(folder).resolve(), record)
+    finally:
+        remove_library()
     minutes = (time.monotonic() - started) / 60
     counted = record.counts()
     for row in counted:

@@ -56,7 +56,6 @@ INSIDE_OF_FUNCTIONS = (
     "scipy.stats",
     "sklearn.metrics",
     "tqdm.auto",
-    "transformers.models.bert.tokenization_bert_fast",
     "vl_convert",
 )
 
