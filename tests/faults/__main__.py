@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--faults", default=",".join(SHARES))
     parser.add_argument("--variants", default=ALL_VARIANTS)
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--verbose", action="store_true", help="a line for each trial")
     given = parser.parse_args()
     if sys.platform != "linux":
         sys.exit("tests.faults: needs Linux, whose loader takes LD_PRELOAD")
@@ -84,8 +85,13 @@ def tried(given: argparse.Namespace, folder: Path, record: Record) -> None:
     }
     for fault in given.faults.split(","):
         lab.random.seed(f"{given.seed} {fault}")  # whichever others are tried
+        began = time.monotonic()
         for trial in of_fault[fault](max(1, round(given.size * SHARES[fault]))):
             record.add(trial)
+            if given.verbose:
+                seconds = time.monotonic() - began
+                print(f"{seconds:.1f} s: {fault}, {trial.job}, {trial.point}", flush=True)
+            began = time.monotonic()
 
 
 if __name__ == "__main__":
