@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import random
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from tqdm import tqdm
 
 import stages
 from stages.settings.writing import merge
@@ -63,6 +65,8 @@ INSIDE_OF_FUNCTIONS = (
 def import_everything() -> None:
     """All that a stage imports, so that a fork need not."""
     for module in pkgutil.walk_packages(stages.__path__, "stages."):
+        if "onnx" in module.name:  # whose runtime starts a thread when it is imported
+            continue
         with suppress(ImportError):  # of a library that is not installed here
             importlib.import_module(module.name)
     for name in INSIDE_OF_FUNCTIONS:
@@ -76,6 +80,9 @@ def import_everything() -> None:
         ProgressCallback,
         Trainer,
     )
+
+    # Its own is shared by all forks, and would stay locked where one is killed that holds it.
+    tqdm.set_lock(threading.RLock())
 
 
 @dataclass
