@@ -139,7 +139,7 @@ class Laboratory:
         for job in jobs(values):
             ended = self.run(job, place)
             if ended.code:
-                raise SystemExit(f"{job.name} failed undisturbed:\n{ended.stderr[-4000:]}")
+                raise failed(job, ended)
 
     def run(self, job: Job, place: Place, armed: Armed | None = None, **more: str) -> Ended:
         return self.start(job, place, armed, **more).ended()
@@ -181,7 +181,7 @@ class Laboratory:
                 ended = self.run(job, place, Armed(Plan.COUNT, 0, place.folder, str(log)))
                 seconds = time.monotonic() - started
                 if ended.code:
-                    raise SystemExit(f"{job.name} failed undisturbed:\n{ended.stderr[-4000:]}")
+                    raise failed(job, ended)
                 runs.append(read_files(place.project))
                 events = [
                     event.within(place.folder) for event in read_log(log) if ours(event.path, log)
@@ -198,6 +198,11 @@ class Laboratory:
             changes = sum(not event.only_read for event in each.events)
             print(f"{each.job.name}: {changes} file events, {each.seconds:.2f} s", flush=True)
         return references
+
+
+def failed(job: Job, ended: Ended) -> SystemExit:
+    state = "hangs" if ended.hung else f"ends with code {ended.code}"
+    return SystemExit(f"{job.name} {state} undisturbed:\n{ended.stderr[-4000:]}")
 
 
 def ours(path: str, log: Path) -> bool:

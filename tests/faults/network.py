@@ -15,7 +15,7 @@ from stages.settings.writing import merge
 from tests.faults.comparing import Files, Reference, read_files
 from tests.faults.finding import Kind, Trial, Wrong
 from tests.faults.jobs import Job
-from tests.faults.laboratory import Laboratory
+from tests.faults.laboratory import Laboratory, failed
 from tests.faults.warm import die_with_the_parent
 from tests.stand_in_hub import Server
 
@@ -94,7 +94,7 @@ def reference(lab: Laboratory, job: Job, state: Files) -> Reference:
         started = time.monotonic()
         ended = lab.run(job, place, HF_ENDPOINT=address)
         if ended.code:
-            raise SystemExit(f"{job.name} failed undisturbed:\n{ended.stderr[-4000:]}")
+            raise failed(job, ended)
         new, seconds = read_files(place.project), time.monotonic() - started
     return Reference(job, {}, new, frozenset(), [], ended.stdout, seconds)
 

@@ -54,7 +54,8 @@ def main(name: str, seconds: str, folder: str) -> None:
 
     arguments = [f"-max_len={LONGEST}", "-timeout=60", "-rss_limit_mb=8000", "-verbosity=0"]
     arguments += [f"-artifact_prefix={folder}/", str(corpus)]
-    mutate = structured(target.form, atheris.Mutate)
+    # Looked up when it is called: Setup puts another one in its place.
+    mutate = structured(target.form, lambda data, longest: atheris.Mutate(data, longest))
     atheris.Setup([sys.argv[0], *arguments], one, custom_mutator=mutate)
     atheris.Fuzz()
 
