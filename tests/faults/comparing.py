@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,6 @@ def kinds(value: Any) -> Any:
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
-def varying(runs: Iterable[Files]) -> frozenset[str]:
-    """Paths that are not the same in all runs."""
-    first, *others = runs
-    return frozenset(path for path in first for other in others if other.get(path) != first[path])
+def varying(one: Files, other: Files) -> frozenset[str]:
+    """Paths that two undisturbed runs leave different."""
+    return frozenset(path for path in one if other.get(path) != one[path])

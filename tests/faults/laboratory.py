@@ -172,24 +172,21 @@ class Laboratory:
         return kept | {path: each for out in outputs for path, each in below(out, source).items()}
 
     def reference(self, job: Job) -> Reference:
-        """Run it twice undisturbed, and see what varies."""
-        runs = [self.new]
-        for _ in range(2):
-            with self.place(job) as place:
-                log = place.folder / "events.log"
-                started = time.monotonic()
-                ended = self.run(job, place, Armed(Plan.COUNT, 0, place.folder, str(log)))
-                seconds = time.monotonic() - started
-                if ended.code:
-                    raise failed(job, ended)
-                runs.append(read_files(place.project))
-                events = [
-                    event.within(place.folder) for event in read_log(log) if ours(event.path, log)
-                ]
-        reference = Reference(job, self.old, self.new, varying(runs), events, ended.stdout, seconds)
-        for run in runs:
-            if wrongs := reference.not_as_undisturbed(run):
-                raise SystemExit(f"{job.name} differs undisturbed: {wrongs[:3]}")
+        """Run it once more undisturbed, see what it does to files and what varies."""
+        with self.place(job) as place:
+            log, started = place.folder / "events.log", time.monotonic()
+            ended = self.run(job, place, Armed(Plan.COUNT, 0, place.folder, str(log)))
+            seconds = time.monotonic() - started
+            if ended.code:
+                raise failed(job, ended)
+            run = read_files(place.project)
+            events = [
+                event.within(place.folder) for event in read_log(log) if ours(event.path, log)
+            ]
+        vary = varying(self.new, run)
+        reference = Reference(job, self.old, self.new, vary, events, ended.stdout, seconds)
+        if wrongs := reference.not_as_undisturbed(run):
+            raise SystemExit(f"{job.name} differs undisturbed: {wrongs[:3]}")
         return reference
 
     def references(self) -> list[Reference]:

@@ -16,8 +16,9 @@ from tests.faults import warm
 from tests.faults.events import Armed
 from tests.faults.jobs import Job
 
-DEADLINE_S = 120.0  # an undisturbed job takes seconds
-ORPHANS_MAY_TAKE_S = 20.0
+# An undisturbed job takes seconds; on a machine that has other things to do, minutes.
+DEADLINE_S = 600.0
+ORPHANS_MAY_TAKE_S = 120.0
 PR_SET_CHILD_SUBREAPER = 36
 
 
