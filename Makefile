@@ -39,6 +39,7 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 
 faults: $(VENV)/ready-dev       ## kills, full disks, two at once, cut networks, flipped bits. SEED= SIZE=
 	$(RUN) tests.faults --seed $(SEED) --size $(SIZE) --out docs/evidence/faults.json
+	$(RUN) pytest tests/faults
 
 fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. SECONDS=
 	$(RUN) tests.fuzz all $(SECONDS) --out docs/evidence/fuzz.json
