@@ -3,10 +3,15 @@ VENV := .venv
 ISA ?= native
 SEED ?= 1
 SIZE ?= 500
-SECONDS ?= 600
+EACH ?= 600
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check report plots push pull test test-fast lint faults fuzz tables bench other-tools preset-%
+# What a user gives reaches the programs through the environment, as it was typed: neither make nor
+# the shell reads what stands in it ($, quotes, backticks).
+GIVEN := MODEL DATA TEXT PAIR LABEL LABELS BUDGET TIME ENCODING DELIMITER QUOTE REMOTE ISA SEED SIZE EACH
+$(foreach word,$(GIVEN),$(eval override export $(word) := $$(value $(word))))
+
+.PHONY: help repro check report plots push pull restore test test-fast lint faults fuzz tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -17,8 +22,8 @@ repro: $(VENV)/ready            ## the whole pipeline; ends with five lines: wha
 	$(RUN) stages.commands.repro
 
 check: $(VENV)/ready            ## your fine-tuned model, your file: what ships. MODEL= DATA= and more, docs/how_to.md
-	@$(RUN) stages.commands.check "$(MODEL)" "$(DATA)" "$(TEXT)" "$(PAIR)" "$(LABEL)" "$(LABELS)" "$(BUDGET)" "$(TIME)" \
-		"$(ENCODING)" "$(DELIMITER)" "$(QUOTE)"
+	@$(RUN) stages.commands.check -- "$$MODEL" "$$DATA" "$$TEXT" "$$PAIR" "$$LABEL" "$$LABELS" "$$BUDGET" "$$TIME" \
+		"$$ENCODING" "$$DELIMITER" "$$QUOTE"
 
 report: $(VENV)/ready           ## open the page of each task: verdict, tables, pictures, changed answers
 	@$(RUN) stages.commands.report
@@ -38,29 +43,33 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) mypy
 
 faults: $(VENV)/ready-dev       ## kills, full disks, two at once, cut networks, flipped bits. SEED= SIZE=
-	$(RUN) tests.faults --seed $(SEED) --size $(SIZE) --out docs/evidence/faults.json
+	$(RUN) tests.faults --seed "$$SEED" --size "$$SIZE" --out docs/evidence/faults.json
 	$(RUN) pytest tests/faults
 
-fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. SECONDS=
-	$(RUN) tests.fuzz all $(SECONDS) --out docs/evidence/fuzz.json
+fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. EACH= seconds
+	$(RUN) tests.fuzz all "$$EACH" --out docs/evidence/fuzz.json
 
 push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
-	@$(RUN) stages.commands.share push $(REMOTE)
+	@$(RUN) stages.commands.share push -- "$$REMOTE"
 
 pull: $(VENV)/ready             ## `dvc pull`, the same
-	@$(RUN) stages.commands.share pull $(REMOTE)
+	@$(RUN) stages.commands.share pull -- "$$REMOTE"
+
+restore: $(VENV)/ready          ## remove what is damaged, from DVC's cache too, which `dvc checkout` trusts
+	@$(RUN) stages.commands.restore
 
 tables: $(VENV)/ready           ## write the tables in README and docs/ anew, from committed results
 	$(RUN) stages.commands.write_tables
 
 bench: $(VENV)/ready-bench      ## the race against every peer; ISA=avx2 hides what this CPU has more
-	$(RUN) bench --isa $(ISA) $(ARGS)
+	$(RUN) bench --isa "$$ISA" $(ARGS)
 
 other-tools: $(VENV)/ready      ## your fine-tuned model and CSV, here and in Olive and optimum-onnx. MODEL= DATA=
-	$(RUN) bench.other_tools "$(MODEL)" "$(DATA)"
+	$(RUN) bench.other_tools -- "$$MODEL" "$$DATA"
 
+preset-%: export PRESET = $*
 preset-%: $(VENV)/ready         ## write the settings of presets/<name>.yaml into params.yaml
-	$(RUN) stages.commands.preset $*
+	$(RUN) stages.commands.preset -- "$$PRESET"
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'

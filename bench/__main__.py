@@ -6,10 +6,11 @@ import os
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bench import ceiling, finetuning, loadgen, workloads
+from bench import ceiling, finetuning, loadgen, reruns, workloads
 from bench.compiler import NoCompiler
 from bench.environment import differences, environment
 from bench.isa import Isa
@@ -20,17 +21,18 @@ from bench.race import race
 from bench.report import markdown, summary
 from bench.results import Measured, results
 from bench.workloads import BERT, MINILM, Workload
-from stages.latency import one_timing_at_a_time
-from stages.plumbing.command import UserError, fail
-from stages.plumbing.cpu_share import all_threads
-from stages.plumbing.files import new_file, read_json, write_json, write_text
+from stages.latency import OtherLoad, one_timing_at_a_time
+from stages.plumbing.command import UserError, one_line
+from stages.plumbing.files import new_file, write_json, write_text
+from stages.plumbing.json_file import read_json
+from stages.plumbing.signals import signals_end_it
 
 # Who is run under LoadGen: ours, and one peer, to see that neither is favoured.
 UNDER_LOADGEN = ("int8_fast", "onnxruntime_int8")
 
 
 def main(chosen: Settings) -> None:
-    began = time.monotonic()
+    began, started, load = time.monotonic(), datetime.now(), OtherLoad()
     here = environment()
     say_what_differs(chosen.folder, here)
     print(f"instruction set: {chosen.isa.name}, {chosen.isa.described}", flush=True)
@@ -39,16 +41,15 @@ def main(chosen: Settings) -> None:
     measured.ceilings = ceilings(chosen.isa)
     base = SCRATCH / chosen.isa.name
     unfinished: list[Progress] = []
-    for model in chosen.models if "race" in chosen.parts else []:
+    racing = chosen.models if "race" in chosen.parts else []
+    # All of them before the first is timed: one that is not there is found at once.
+    checkpoints = {model: checkpoint_of(model, rows, chosen, base) for model in racing}
+    for model, checkpoint in checkpoints.items():
         folder = base / model
-        if model == BERT:
-            checkpoint = workloads.random_model(rows, folder / "checkpoint")
-        else:
-            checkpoint = workloads.fine_tuned_model(rows, chosen.checkpoint, folder / "checkpoint")
         workload = workloads.make_workload(checkpoint, rows, chosen.batch_size, chosen.lengths)
         measured.workloads[model] = workload
         measured.operations[model] = workloads.operations_per_token(checkpoint)
-        how = (sorted({1, all_threads()}), chosen.rounds, chosen.length_calls)
+        how = (chosen.threads, chosen.rounds, chosen.length_calls)
         settings = [model, chosen.runners, *how, chosen.starts, str(chosen.isa)]
         unfinished.append(progress_of(folder, checkpoint, workload.batches, settings))
         measured.races[model] = race(
@@ -71,9 +72,19 @@ def main(chosen: Settings) -> None:
             chosen.finetune_rounds, chosen.finetune_model, chosen.finetune_rows, chosen.isa
         )
     measured.minutes = (time.monotonic() - began) / 60
+    load.sample()
     write(measured, chosen)
+    if chosen.again:
+        reruns.add(results(measured), started.isoformat(timespec="minutes"), load.highest_pct)
     for progress in unfinished:
         progress.drop()
+
+
+def checkpoint_of(model: str, rows: workloads.Rows, chosen: Settings, base: Path) -> Path:
+    folder = base / model / "checkpoint"
+    if model == BERT:
+        return workloads.random_model(rows, folder)
+    return workloads.fine_tuned_model(rows, chosen.checkpoint, folder)
 
 
 def say_what_differs(folder: Path, here: dict[str, Any]) -> None:
@@ -147,8 +158,5 @@ def write(measured: Measured, chosen: Settings) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    try:
-        with one_timing_at_a_time():
-            main(settings())
-    except UserError as error:
-        fail("bench", str(error))
+    with one_line("bench"), signals_end_it(), one_timing_at_a_time():
+        main(settings())

@@ -33,8 +33,9 @@ from stages.engines.runtime.shipped.classify import CannotRun, Model
 from stages.model.artifact import WEIGHTS, read_recipe
 from stages.model.tokens import Tokens, encode, load_tokenizer, pad
 from stages.plumbing import paths
-from stages.plumbing.command import UserError, fail
+from stages.plumbing.command import UserError, one_line
 from stages.plumbing.files import write_json
+from stages.plumbing.signals import signals_end_it
 from stages.reporting.markdown_table import pipe_table
 from stages.settings.params import load_params
 from stages.variants.int8_fast.kernel import dispatch
@@ -102,7 +103,7 @@ def validation_of(predictions: Path) -> pd.DataFrame:
     return frame[frame["split"] == "validation"].reset_index(drop=True)
 
 
-def by_reference(weights: Path, tokens: list[Tokens]) -> np.ndarray:
+def by_reference(weights: Path, tokens: Sequence[Tokens]) -> np.ndarray:
     """By the judge, in two processes: it is slow."""
     halves = tokens[::2], tokens[1::2]
     found = np.empty((len(tokens), packed_file.read(FORMAT, weights)[0].outputs), np.int64)
@@ -112,14 +113,14 @@ def by_reference(weights: Path, tokens: list[Tokens]) -> np.ndarray:
     return found
 
 
-def judged(weights: Path, tokens: list[Tokens]) -> np.ndarray:
+def judged(weights: Path, tokens: Sequence[Tokens]) -> np.ndarray:
     judge = Reference(*packed_file.read(FORMAT, weights))
     types = [np.array(text.get("token_type_ids", [0] * len(text["input_ids"]))) for text in tokens]
     return judge([np.array(text["input_ids"]) for text in tokens], types)
 
 
 def others(
-    artifact: Path, tokenizer: Any, tokens: list[Tokens], inputs: list[str]
+    artifact: Path, tokenizer: Any, tokens: Sequence[Tokens], inputs: list[str]
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Who answers, and int32 or int64 (texts, outputs)."""
     for kernel in KERNELS:
@@ -145,7 +146,7 @@ def others(
     yield f"ONNX Runtime, batch {BATCH}, padded to {longest}", np.concatenate(parts)
 
 
-def run(model: Model, tokens: list[Tokens], size: int, threads: int) -> np.ndarray:
+def run(model: Model, tokens: Sequence[Tokens], size: int, threads: int) -> np.ndarray:
     parts = []
     for i in range(0, len(tokens), size):
         some = tokens[i : i + size]
@@ -158,7 +159,7 @@ def run(model: Model, tokens: list[Tokens], size: int, threads: int) -> np.ndarr
 
 
 def float_flags(
-    weights: Path, tokens: list[Tokens], kernels: Sequence[str] = KERNELS
+    weights: Path, tokens: Sequence[Tokens], kernels: Sequence[str] = KERNELS
 ) -> dict[str, dict[str, str]]:
     """What the witness says of each kernel that this CPU can run, with one thread and with two."""
     lines = [
@@ -236,7 +237,5 @@ def by_runner(differing: dict[str, int]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    try:
+    with one_line("bench.bits"), signals_end_it():
         main(*sys.argv[1:])
-    except UserError as error:
-        fail("bench.bits", str(error))

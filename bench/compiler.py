@@ -1,40 +1,30 @@
-"""Compile one C++ file of this folder into a shared library, once per content."""
+"""One C++ file of this folder as a shared library, compiled once per content and compiler."""
 
 import ctypes
-import hashlib
 import os
-import shutil
-import subprocess
+import shlex
 from pathlib import Path
 
-from stages.plumbing.files import new_file
+from stages.engines.runtime.compiling import Build, CannotCompile
 
 HERE = Path(__file__).parent
-CACHE = Path(".bench") / "compiled"
 
 
 class NoCompiler(Exception):
     """There is no g++, or it refused; the message says which."""
 
 
-def compiled(name: str, *flags: str, cache: Path = CACHE) -> ctypes.CDLL:
+def compiled(name: str, *flags: str) -> ctypes.CDLL:
     """The library made of `bench/<name>`.
 
     Raises:
         NoCompiler: g++ is missing or failed.
     """
-    source = HERE / name
-    compiler = os.environ.get("CXX") or shutil.which("g++")
-    if not compiler:
-        raise NoCompiler("no g++ on this machine (set CXX to another compiler)")
-    command = [compiler, "-std=c++17", "-O2", "-shared", "-fPIC", *flags]
-    mark = hashlib.sha256(source.read_bytes() + " ".join(command).encode()).hexdigest()[:16]
-    target = cache.absolute() / f"{source.stem}-{mark}.so"
-    if not target.exists():
-        with new_file(target) as partial:
-            done = subprocess.run(
-                [*command, "-o", str(partial), str(source)], capture_output=True, text=True
-            )
-            if done.returncode:
-                raise NoCompiler(f"{compiler} refused {name}: {done.stderr.strip()[:300]}")
-    return ctypes.CDLL(str(target))
+    library = f"{Path(name).stem}.so"
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    command = (*compiler, "-std=c++17", "-O2", "-shared", "-fPIC", *flags, "-o", library, name)
+    try:
+        made = Build("bertquant_bench", name, (HERE / name,), command, library).made()
+    except CannotCompile as error:
+        raise NoCompiler(f"{error} (CXX names another compiler)") from None
+    return ctypes.CDLL(str(made))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 FOLDER = Path(".bench") / "environments"
 NOTE = "ready.json"

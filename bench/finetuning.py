@@ -24,7 +24,7 @@ from stages.plumbing.command import UserError
 from stages.plumbing.cpu_share import all_threads
 from stages.settings.params import load_params
 from stages.training.fit import longest_input, model_inputs
-from stages.training.loop import train, with_labels
+from stages.training.loop import Examples, train
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 
@@ -72,7 +72,8 @@ def one(way: str, name: str, limit: int) -> dict[str, float]:
         max_length=settings.max_length or longest_input(model, tokenizer),
         inputs=model_inputs(model, tokenizer.model_input_names),
     )
-    examples = with_labels(encode(tokenizer, rows.task, trained_on, recipe), trained_on)
+    tokens = encode(tokenizer, rows.task, trained_on, recipe)
+    examples = Examples(tokens, trained_on["label"].to_numpy())
     start = time.perf_counter()
     if way == "ours":
         with tempfile.TemporaryDirectory() as temporary:
@@ -89,7 +90,7 @@ def one(way: str, name: str, limit: int) -> dict[str, float]:
     return {"seconds": seconds, "f1": float(metrics[rows.task.metrics[0]])}
 
 
-def plain(model: Any, tokenizer: Any, examples: list[dict], learning_rate: float) -> None:
+def plain(model: Any, tokenizer: Any, examples: Examples, learning_rate: float) -> None:
     """What a PyTorch user writes: shuffled, batches of 32, padded to the longest of the batch."""
     import torch
 

@@ -30,8 +30,9 @@ from stages.latency import one_timing_at_a_time
 from stages.model import cpu
 from stages.model.artifact import read_manifest, read_recipe
 from stages.model.tokens import encode, load_tokenizer
-from stages.plumbing.command import UserError, fail
+from stages.plumbing.command import one_line
 from stages.plumbing.files import new_folder, write_json
+from stages.plumbing.signals import signals_end_it
 from stages.reporting.markdown_table import pipe_table
 from stages.running.exported_folder import write_export_manifest, write_predict, write_tokenizer
 from stages.tasks import mrpc
@@ -270,8 +271,5 @@ def markdown(measured: dict[str, Any]) -> str:
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    try:
-        with one_timing_at_a_time():
-            main()
-    except UserError as error:
-        fail("bench.integers", str(error))
+    with one_line("bench.integers"), signals_end_it(), one_timing_at_a_time():
+        main()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 from bench.compiler import NoCompiler, compiled
 from stages.model import cpu
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 NATIVE, AVX2 = "native", "avx2"
 SIMULATED = (
@@ -158,7 +159,7 @@ def cpuid_addresses(file: Path) -> list[int]:
     mark = f"{file.name}-{facts.st_size}-{int(facts.st_mtime)}"
     known = Path(".bench") / "cpuid" / f"{mark}.json"
     if known.exists():
-        addresses: list[int] = read_json(known)
+        addresses: list[int] = read_json(known, list)
         return addresses
     objdump = shutil.which("objdump")
     if not objdump:

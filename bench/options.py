@@ -11,6 +11,7 @@ from bench.ours import TAKEN_AWAY
 from bench.workloads import BERT, LENGTHS, MINILM, PAIRS
 from stages import variants
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.cpu_share import all_threads
 
 MODELS = (BERT, MINILM)
 PARTS = ("race", "kernels", "loadgen", "finetune")
@@ -33,6 +34,7 @@ class Settings:
     checkpoint: Path | None
     batch_size: int
     pairs: int
+    threads: list[int]
     rounds: int
     length_calls: int
     starts: int
@@ -42,6 +44,7 @@ class Settings:
     kernel_shapes: str
     finetune_model: str
     finetune_rows: int
+    again: bool
     whole: bool
     folder: Path
 
@@ -58,7 +61,10 @@ def settings(given: list[str] | None = None) -> Settings:
     parser.add_argument(
         "--optional", action="store_true", help=f"with {', '.join(peers.OPTIONAL)} too"
     )
-    parser.add_argument("--peer", help="this one alone against ours, the race itself only")
+    parser.add_argument("--peer", help="this one alone against ours, the race on one thread only")
+    parser.add_argument(
+        "--again", action="store_true", help="with --peer: add the leads to bench/reruns.json"
+    )
     parser.add_argument("--variants", default=",".join(OURS), help="ours that take part")
     parser.add_argument("--checkpoint", type=Path, help="a fine-tuned MiniLM-L6 (make repro)")
     parser.add_argument("--batch-size", type=int, default=16, help="of the sorted batches")
@@ -71,6 +77,8 @@ def settings(given: list[str] | None = None) -> Settings:
     if options.peer:
         for name, value in {"peers": options.peer, "parts": "race", "variants": AGAINST}.items():
             setattr(options, name, value)
+    elif options.again:
+        raise UserError("--again repeats the race against one peer; name it with --peer")
     if options.peers is None:
         options.peers = ",".join(peers.names() if options.optional else peers.regular())
     chosen = {
@@ -100,6 +108,8 @@ def settings(given: list[str] | None = None) -> Settings:
         checkpoint=options.checkpoint,
         batch_size=options.batch_size,
         pairs=48 if options.quick else PAIRS,
+        # Most targets speak of one thread; a race against one peer is to take minutes.
+        threads=[1] if options.peer else sorted({1, all_threads()}),
         rounds=1 if options.quick else options.rounds,
         length_calls=1 if options.quick else 3,
         starts=1 if options.quick else 2 if options.peer else 5,
@@ -109,6 +119,7 @@ def settings(given: list[str] | None = None) -> Settings:
         kernel_shapes="tiny" if options.quick else "all",
         finetune_model=options.finetune_model,
         finetune_rows=128 if options.quick else 0,
+        again=options.again,
         whole=whole,
         folder=options.out or folder_of(isa, whole),
     )

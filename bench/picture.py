@@ -3,7 +3,6 @@
 `python -m bench.picture bench` draws race.svg anew from the results.json there.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,9 @@ from bench.arithmetic import best_peer, ratio
 from bench.ours import TAKEN_AWAY
 from bench.peers import names as peer_names
 from bench.report import TITLES
-from stages.plumbing.files import new_file, read_json
+from stages.plumbing.command import run_stage
+from stages.plumbing.files import new_file
+from stages.plumbing.json_file import read_json
 
 OURS, THEIRS, FASTEST = "#1f77b4", "#b0b0b0", "#e08a1e"
 
@@ -76,6 +77,10 @@ def draw(results: dict[str, Any], target: Path) -> None:
     pyplot.close(figure)
 
 
+def redraw(folder: str) -> None:
+    """Draw the race whose results.json lies in FOLDER anew."""
+    draw(read_json(Path(folder) / "results.json"), Path(folder) / "race.svg")
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    draw(read_json(folder / "results.json"), folder / "race.svg")
+    run_stage(redraw)

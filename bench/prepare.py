@@ -15,7 +15,8 @@ from bench.environments import OF_THE_RACE
 from bench.isa import Isa, NotHidden, choose, hide_from
 from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
-from stages.plumbing.files import new_folder, read_json, sha256, write_json
+from stages.plumbing.files import new_folder, sha256, write_json
+from stages.plumbing.json_file import read_json
 
 NOTE = "prepared.json"
 HERE = Path(__file__).parent

@@ -17,7 +17,8 @@ import numpy as np
 
 from bench.environment import environment
 from stages.model.tokens import Batch
-from stages.plumbing.files import read_json, sha256, write_json
+from stages.plumbing.files import sha256, write_json
+from stages.plumbing.json_file import read_json
 
 FOLDER = "unfinished"
 HERE = Path(__file__).parent

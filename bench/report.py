@@ -3,7 +3,6 @@
 `python -m bench.report bench` writes results.md anew from the results.json there.
 """
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,9 @@ from bench.ours import PACKED, TAKEN_AWAY
 from bench.peers import others_int8
 from bench.targets import missed
 from bench.workloads import BERT, LENGTHS, MINILM
-from stages.plumbing.files import read_json, write_text
+from stages.plumbing.command import run_stage
+from stages.plumbing.files import write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.markdown_table import pipe_table
 
 WHOLE = "int8_fast"
@@ -216,6 +217,11 @@ def percent(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f} %"
 
 
+def rewrite(folder: str) -> None:
+    """Write the tables of the results.json that lies in FOLDER anew."""
+    text = markdown(read_json(Path(folder) / "results.json"))
+    write_text(Path(folder) / "results.md", text)
+
+
 if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    write_text(folder / "results.md", markdown(read_json(folder / "results.json")))
+    run_stage(rewrite)

@@ -1,28 +1,35 @@
 """Every variant against fp32: accuracy with its evidence, latency, size, and a verdict."""
 
 from dataclasses import replace
+from itertools import product
 
 import pandas as pd
 
 from stages import variants
 from stages.dataset.task import Task, read_task
+from stages.dataset.verified import verify_predictions, verify_splits
 from stages.measure.accuracy import per_class
 from stages.measure.selection import front
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_file, new_folder, read_json, write_json, write_text
+from stages.plumbing.files import new_file, new_folder, write_json, write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.choice import auto_choice
 from stages.reporting.comparison import on_splits, row_of
 from stages.reporting.comparison_page import Comparison, markdown
+from stages.reporting.escaping import in_sheet
 from stages.reporting.page.page import page
 from stages.reporting.predictions import Predictions
-from stages.settings.params import load_params
+from stages.settings.arguments import params_for
 
 
 def compare(task: str) -> None:
     """Write metrics/<task>/compare/<variant>.json and to reports/<task>/ the pages and tables."""
-    params, definition = load_params(), read_task(task)
+    params, definition = params_for(task), read_task(task)
     names, seeds, headline = list(params.quantize), params.finetune.seeds, definition.metrics[0]
+    verify_splits(task, "validation")
+    for seed, name in product(seeds, names):
+        verify_predictions(task, seed, name)
     scores = {(s, name): read_json(paths.accuracy(task, s, name)) for name in names for s in seeds}
     skipped = {name: each["skipped"] for (_, name), each in scores.items() if "skipped" in each}
     names = [name for name in names if name not in skipped]
@@ -51,7 +58,8 @@ def compare(task: str) -> None:
     for column in ("mean_points", "mean_low", "mean_high"):  # the plot's, whatever the metric is
         table[f"drop_{column}"] = table[f"{headline}_drop_{column}"]
     classes = class_table(definition, seeds[0], names, predictions)
-    for name, frame in {"compare": table.reset_index(), "per_class": classes}.items():
+    for_a_sheet = classes.assign(**{"class": classes["class"].map(in_sheet)})
+    for name, frame in {"compare": table.reset_index(), "per_class": for_a_sheet}.items():
         with new_file(paths.REPORTS / task / f"{name}.csv") as partial:
             frame.to_csv(partial, index=False)
     comparison = Comparison(rows, by_seed, classes, skipped, choice)

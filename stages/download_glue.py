@@ -7,20 +7,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pyarrow.parquet import ParquetFile, ParquetWriter
+from pyarrow.parquet import ParquetWriter
 
+from stages.dataset import stored
 from stages.dataset.dataset import UNLABELLED, Fetched, Split
 from stages.dataset.task import Task
 from stages.measure.accuracy import constant_baseline
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import new_folder, write_json
-from stages.settings.params import load_params
+from stages.plumbing.manifest import write_checksums
+from stages.settings.arguments import params_for
 
 
 def download_glue(task: str) -> None:
     """Write data/<task>/<split>.parquet and task.json, and metrics/<task>/dataset.json."""
-    params = load_params()
+    params = params_for(task)
     dataset = params.dataset(task)
     fetched = dataset.fetch(params.download_glue)
     definition = dataset.task.model_copy(
@@ -37,6 +39,7 @@ def download_glue(task: str) -> None:
         definition = definition.model_copy(update={"scored": tuple(scored)})
         write_json(folder / "task.json", definition.model_dump())
         text = rendition(folder / "train.parquet", definition)
+        write_checksums(folder)
     write_json(paths.dataset(task), describe(definition, fetched, counts, text))
     rows_of = {name: sum(split.values()) for name, split in counts.items()}
     print(f"{task}: {rows_of} from a {fetched.source} ({text} text)")
@@ -87,9 +90,7 @@ def describe(task: Task, fetched: Fetched, counts: dict[str, Counter], text: str
 
 def rendition(train: Path, task: Task) -> str:
     """`tokenized` where punctuation stands apart (`word , word`), else `original`."""
-    with ParquetFile(train, pre_buffer=False) as file:  # which may be larger than the memory
-        first = next(file.iter_batches(1000, columns=[task.text_columns[0]]))
-    texts = first.to_pandas().iloc[:, 0]
+    texts = stored.first_rows(train, 1000, [task.text_columns[0]]).iloc[:, 0]
     apart = texts.str.contains(r" [.,]$| , ", regex=True).mean()
     return "tokenized" if apart > 0.5 else "original"
 

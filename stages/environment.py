@@ -7,7 +7,8 @@ answer, re-evaluates; a change of the user's own data or model is noticed.
 
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.settings.params import load_params
 from stages.workspace.leftovers import remove_leftovers
 from stages.workspace.machine import describe

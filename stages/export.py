@@ -7,12 +7,15 @@ from pathlib import Path
 
 from stages import variants
 from stages.dataset.task import prefix_of, read_task
+from stages.dataset.verified import verify_predictions, verify_splits
 from stages.measure.selection import Choice
 from stages.measure.size import MB
 from stages.model.artifact import RECIPE, copy_without_weights, verify
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import bytes_in, new_folder, read_json, write_json, write_text
+from stages.plumbing.faults import remade
+from stages.plumbing.files import bytes_in, new_folder, write_json, write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.choice import auto_choice, rows_of
 from stages.reporting.model_card import model_card
 from stages.reporting.row import Row
@@ -21,20 +24,28 @@ from stages.running.exported_folder import (
     PREDICT,
     Predicting,
     why_not,
+    write_check,
     write_export_manifest,
     write_predict,
     write_tokenizer,
 )
+from stages.settings.arguments import params_for
 from stages.settings.params import AUTO, load_params
 
 
 def export(task: str) -> None:
     """Write exports/<task>/, metrics/<task>/export.json and ships.json."""
+    params_for(task)
     rows = rows_of(task)
+    if variants.REFERENCE not in rows:
+        raise UserError(f"{paths.METRICS / task / 'compare'} is missing; {remade('compare')}")
     choice = what_ships(rows, task)
     name, target = choice.variant, paths.EXPORTS / task
-    artifact = paths.artifact(task, load_params().finetune.seeds[0], name)
+    seed = load_params().finetune.seeds[0]
+    artifact = paths.artifact(task, seed, name)
     manifest = verify(artifact)
+    verify_splits(task, "validation")
+    verify_predictions(task, seed, name)
     print(f"ships {name}: {choice.reason}")
     validation = Validation.read(task, artifact, manifest.recipe)
     with new_folder(target) as folder:
@@ -88,7 +99,7 @@ def need_what_was_asked_for(parity: dict[str, dict]) -> None:
 def ship_predict(
     task: str, validation: Validation, files: list[str], folder: Path
 ) -> Predicting | None:
-    """Write the tokenizer, and predict.py with what belongs to it unless a line says why not."""
+    """Write the tokenizer and predict.py; what classifies texts, unless a line says why not."""
     recipe, columns = validation.recipe, read_task(task).text_columns
     write_tokenizer(validation.tokenizer, recipe.max_length, folder)
     texts = [
@@ -96,7 +107,8 @@ def ship_predict(
         for row in validation.rows[list(columns)].itertuples(index=False, name=None)
     ]
     if reason := why_not(validation.tokenizer, recipe.inputs, texts, validation.tokens, folder):
-        print(f"{PREDICT} is left out: {reason}")
+        print(f"{PREDICT} checks files, and classifies no texts: {reason}")
+        write_check(folder)
         return None
     return write_predict(files, folder)
 

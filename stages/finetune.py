@@ -4,17 +4,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from stages.dataset import stored
 from stages.dataset.task import Task, read_task
+from stages.dataset.verified import verify_splits
 from stages.measure.accuracy import score
 from stages.model.artifact import RECIPE, Recipe
 from stages.model.tokens import encode
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
 from stages.plumbing.files import new_folder, write_json, write_text
-from stages.settings.params import load_params
+from stages.plumbing.lock import locked
+from stages.plumbing.manifest import write_checksums
+from stages.settings.arguments import params_for
 from stages.training.fit import fit, longest_input
 from stages.training.label_order import renumbered
-from stages.training.loop import UNFINISHED, Trained, forget, train, with_labels
+from stages.training.loop import UNFINISHED, Examples, Trained, forget, train
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.token_dropout import token_dropout
@@ -26,13 +30,14 @@ PROBED = 16  # training rows that tokenizer and model are tried on together
 
 def finetune(task: str, seed: str) -> None:
     """Write models/<task>/seed_<seed>/finetuned/, its metrics and the training curve."""
+    settings = params_for(task).training(task)
     definition = read_task(task)
-    settings = load_params().training(task)
     if settings.checkpoint:
         settings = settings.model_copy(update={"epochs": 0.0})
-    rows = {name: pd.read_parquet(paths.split(task, name)) for name in ("train", "validation")}
+    verify_splits(task, "train", "validation")
+    files = {name: paths.split(task, name) for name in ("train", "validation")}
     pretrained = resolve(settings.checkpoint or settings.model)
-    texts = rows["train"][list(definition.text_columns)].to_numpy().ravel()
+    texts = stored.Texts(files["train"], definition.text_columns)
     model, tokenizer = load(
         pretrained, definition, int(seed), fine_tuned=bool(settings.checkpoint), texts=texts
     )
@@ -47,7 +52,8 @@ def finetune(task: str, seed: str) -> None:
             f"finetune.{task}.max_length is {max_length}, but {pretrained.name} takes at most "
             f"{longest} tokens; lower it"
         )
-    inputs = fit(pretrained.name, model, tokenizer, definition, rows["train"].head(PROBED))
+    probed = stored.first_rows(files["train"], PROBED)
+    inputs = fit(pretrained.name, model, tokenizer, definition, probed)
     recipe = Recipe(
         task=task,
         model=described,
@@ -58,29 +64,34 @@ def finetune(task: str, seed: str) -> None:
         trained=settings.epochs > 0,
         classes_were=renumbered(settings.checkpoint, definition) if settings.checkpoint else (),
     )
+    columns = definition.text_columns
     encoded = {
-        name: with_labels(encode(tokenizer, definition, frame, recipe), frame)
-        for name, frame in rows.items()
+        name: Examples(
+            encode(tokenizer, definition, stored.pieces(file, columns), recipe), stored.labels(file)
+        )
+        for name, file in files.items()
     }
     unfinished = UNFINISHED / f"{task}-{seed}"
-    with token_dropout(model, tokenizer, settings.token_dropout):
-        trained = train(
-            model,
-            tokenizer,
-            settings,
-            int(seed),
-            encoded["train"],
-            unfinished,
-            "stages.finetune",
-            f"token_dropout {settings.token_dropout}",
-            encoded["validation"],
-            lambda labels, logits: score(definition.metrics, labels, logits),
-        )
-    with new_folder(paths.checkpoint(task, seed)) as folder:
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        write_text(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
-    forget(unfinished)
+    with locked(unfinished):
+        with token_dropout(model, tokenizer, settings.token_dropout):
+            trained = train(
+                model,
+                tokenizer,
+                settings,
+                int(seed),
+                encoded["train"],
+                unfinished,
+                "stages.finetune",
+                f"token_dropout {settings.token_dropout}",
+                encoded["validation"],
+                lambda labels, logits: score(definition.metrics, labels, logits),
+            )
+        with new_folder(paths.checkpoint(task, seed)) as folder:
+            model.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+            write_text(folder / RECIPE, recipe.model_dump_json(indent=2) + "\n")
+            write_checksums(folder)
+        forget(unfinished)
     write_curves(paths.training(task, seed), trained, definition.metrics[0])
     write_json(
         paths.metric(task, "finetune", f"seed_{seed}"),

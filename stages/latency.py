@@ -19,34 +19,47 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from stages import variants
+from stages.dataset import stored
 from stages.dataset.task import read_task
+from stages.dataset.verified import verify_splits
 from stages.measure.timing import group_name, percentile, summarize
-from stages.model.artifact import MANIFEST, read_manifest
-from stages.model.tokens import Batch, encode, load_tokenizer, pad
+from stages.model.artifact import read_manifest, verify
+from stages.model.tokens import Batch, Tokens, encode, load_tokenizer, pad
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.cpu_share import all_threads
-from stages.plumbing.files import new_file, new_folder, read_json, sha256, write_json
+from stages.plumbing.cpu_share import all_threads, processors
+from stages.plumbing.faults import remade
+from stages.plumbing.files import new_file, new_folder, sha256, write_json
+from stages.plumbing.json_file import read_json
+from stages.plumbing.manifest import MANIFEST
 from stages.running.timed_process import TimedProcess, save_batches
-from stages.settings.params import Latency, load_params
+from stages.settings.arguments import params_for
+from stages.settings.params import Latency
 from stages.workspace.machine import describe
 
 BLOCK = 8  # calls before the next variant's turn
 # Other processes' share of the machine above which the timings are marked `contended`.
 BUSY_PCT = 15.0
 SEED = 0
+MOST_ROWS = 50_000  # of validation that the queries are drawn from
+LEAST_MOST_THREADS = 64  # also on a smaller machine: it is slow, but no harm
+BYTES_OF_TOKEN = 3 * 8  # id, type and mask, each an int64
 # Of environment.json, what the figures cannot be read without.
 OF_MACHINE = ("cores", "instruction_set")
 
 
 def latency(task: str) -> None:
     """Write metrics/<task>/latency/<variant>.json and all samples to reports/<task>/latency.csv."""
-    params = load_params()
+    params = params_for(task)
     seed = params.finetune.seeds[0]
     # Without those that were skipped here, of which there is nothing to time.
     names = [name for name in params.quantize if paths.metric(task, "size", name).exists()]
     artifacts = {name: paths.artifact(task, seed, name) for name in names}
+    if not names:
+        raise UserError(f"{paths.METRICS / task / 'size'} is missing; {remade('size_report')}")
     check_belongs_here(task, artifacts)
+    check_possible(params.latency, read_manifest(artifacts[names[0]]).recipe.max_length)
+    verify_splits(task, "validation")
     with one_timing_at_a_time(), tempfile.TemporaryDirectory() as temporary:
         queries, tokenize_ms = make_queries(task, params.latency, artifacts[names[0]])
         file = Path(temporary) / "batches.safetensors"
@@ -66,11 +79,44 @@ def latency(task: str) -> None:
     write(task, names, params.latency, pd.DataFrame(samples), peaks, machine)
 
 
+def check_possible(settings: Latency, max_length: int, memory: int = 0) -> None:
+    """Refuse what this machine can only fail at, before a process is started.
+
+    Args:
+        memory: bytes of this machine; 0: what it has.
+
+    Raises:
+        UserError: too many threads, or more texts than the memory holds.
+    """
+    most = max(LEAST_MOST_THREADS, processors())
+    for threads in settings.threads:
+        if threads != "all" and int(threads) > most:
+            raise UserError(
+                f"latency.threads has {threads}, and this machine has {processors()} processors; "
+                f"name at most {most}, or 'all'"
+            )
+    if settings.rounds > settings.queries:
+        raise UserError(
+            f"latency.rounds is {settings.rounds}, but a round needs a query and latency.queries "
+            f"is {settings.queries}; 3 rounds are usual"
+        )
+    memory = memory or psutil.virtual_memory().total
+    texts = settings.queries * sum(settings.batch_sizes)
+    needed = texts * max_length * BYTES_OF_TOKEN
+    if needed > memory / 2:  # the variants need some, too
+        raise UserError(
+            f"latency.queries: {settings.queries} with latency.batch_sizes: "
+            f"{settings.batch_sizes} may need {needed / 1e9:.1f} GB for their texts, and this "
+            f"machine has {memory / 1e9:.1f} GB; take fewer"
+        )
+
+
 def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
     """A timing is stamped with environment.json and stands beside size/: both must be true of it.
 
     Raises:
-        UserError: the file in git is from another machine, or an artifact is not the one sized.
+        UserError: the file in git is from another machine, or an artifact is damaged or not the
+            one sized.
     """
     if describe() != read_json(paths.ENVIRONMENT):
         raise UserError(
@@ -78,12 +124,10 @@ def check_belongs_here(task: str, artifacts: dict[str, Path]) -> None:
             "'dvc repro', which renews it first"
         )
     for name, artifact in artifacts.items():
+        verify(artifact)
         expected = read_json(paths.metric(task, "size", name))["artifact_sha256"]
         if sha256(artifact / MANIFEST) != expected:
-            raise UserError(
-                f"{artifact} is not the artifact that size_report saw; run "
-                "'dvc checkout' or 'dvc repro'"
-            )
+            raise UserError(f"{artifact} is not the artifact that size_report saw; run 'dvc repro'")
 
 
 @contextmanager
@@ -131,9 +175,9 @@ def make_queries(task: str, settings: Latency, artifact: Path) -> tuple[dict[str
     """Batches named `<batch size>-<number>`, the same for every variant, and ms to tokenize one."""
     recipe = read_manifest(artifact).recipe
     tokenizer, definition = load_tokenizer(artifact), read_task(task)
-    rows = pd.read_parquet(paths.split(task, "validation"))
+    rows = stored.first_rows(paths.split(task, "validation"), MOST_ROWS)
     times = []
-    tokens = []
+    tokens: list[Tokens] = []
     for row in (rows.iloc[i : i + 1] for i in range(len(rows))):
         start = time.perf_counter()
         tokens += encode(tokenizer, definition, row, recipe)

@@ -2,22 +2,27 @@
 
 from stages import variants
 from stages.dataset.task import read_task
+from stages.dataset.verified import verify_splits
 from stages.model.ingredients import Ingredients
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_folder
-from stages.settings.params import load_params
+from stages.plumbing.manifest import verify_folder
+from stages.settings.arguments import params_for
 
 
 def quantize(task: str, seed: str, variant: str) -> None:
     """Write models/<task>/seed_<seed>/<variant>/: weights, configuration, tokenizer, manifest."""
-    params, target = load_params().variant(variant), paths.artifact(task, seed, variant)
+    params = params_for(task, variant).variant(variant)
+    target = paths.artifact(task, seed, variant)
     ingredients = Ingredients(
         read_task(task),
         paths.checkpoint(task, seed),
         paths.split(task, "train"),
         learned=paths.SCRATCH / f"{task}-{seed}-{variant}",
     )
+    verify_folder(ingredients.checkpoint)
+    verify_splits(task, "train")
     with new_folder(target) as folder:
         manifest = variants.build_artifact(variant, ingredients, params, folder)
     if manifest.skipped:

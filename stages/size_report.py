@@ -4,22 +4,24 @@ Later stages that need all variants depend on this stage's output instead of on 
 models/<task>, so that a folder left over from a variant no longer listed changes nothing.
 """
 
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from stages import variants
 from stages.measure.size import MB, bytes_by_part
-from stages.model.artifact import MANIFEST, Manifest, verify
+from stages.model.artifact import Manifest, verify
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
 from stages.plumbing.files import bytes_in, new_file, new_folder, sha256, write_json
-from stages.settings.params import load_params
+from stages.plumbing.manifest import MANIFEST
+from stages.settings.arguments import params_for
 
 
 def size_report(task: str) -> None:
     """Write metrics/<task>/size/<variant>.json and the plots size.csv and sensitivity.csv."""
-    params = load_params()
+    params = params_for(task)
     seed, names = params.finetune.seeds[0], list(params.quantize)
     reports = {}
     for name in names:
@@ -70,6 +72,7 @@ def measure(artifact: Path, manifest: Manifest) -> dict:
     parts = bytes_by_part(variants.get(manifest.variant).engine.tensor_bytes(artifact))
     # The manifest holds the checksum of every other file, so its own stands for the artifact.
     checksum = sha256(artifact / MANIFEST)
+    were = manifest.recipe.classes_were
     weights = sum((artifact / file).stat().st_size for file in weight_files(manifest.sha256))
     return {
         "size_mb": weights / MB,
@@ -79,7 +82,7 @@ def measure(artifact: Path, manifest: Manifest) -> dict:
         "weights": manifest.recipe.weights,
         "seed": manifest.recipe.seed,
         "max_length": manifest.recipe.max_length,
-        "classes_were": ", ".join(manifest.recipe.classes_were),
+        "classes_were": json.dumps(were, ensure_ascii=False) if were else "",
         "artifact_sha256": checksum,
     }
 

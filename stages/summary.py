@@ -6,7 +6,8 @@ from stages import variants
 from stages.measure.timing import groups
 from stages.plumbing import paths
 from stages.plumbing.command import run_stage
-from stages.plumbing.files import new_file, read_json, write_text
+from stages.plumbing.files import new_file, write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Row
 from stages.settings.params import Params, load_params
@@ -16,8 +17,6 @@ def summary() -> None:
     """Write reports/summary.md and summary.csv: fp32 and each variant of each task side by side."""
     params = load_params()
     rows = [row for task in params.tasks for row in rows_of(task, params)]
-    with new_file(paths.REPORTS / "summary.csv") as partial:
-        pd.DataFrame(rows).to_csv(partial, index=False)
     environment, timing = read_json(paths.ENVIRONMENT), params.latency
     page = (
         f"### Summary\n\n{pipe_table([cells(row) for row in rows])}\n\n"
@@ -28,6 +27,8 @@ def summary() -> None:
         "Weights: `pretrained`; `scratch` learned from the task's training texts alone; `random` "
         "were not trained, so their time and size are real and their score means nothing.\n"
     )
+    with new_file(paths.REPORTS / "summary.csv") as partial:
+        pd.DataFrame(rows).to_csv(partial, index=False)
     write_text(paths.REPORTS / "summary.md", page)
     print(page)
 
@@ -37,7 +38,11 @@ def rows_of(task: str, params: Params) -> list[dict]:
     group = groups(params.latency.batch_sizes, params.latency.threads)[0]
     files = [paths.metric(task, "compare", name) for name in params.quantize]
     # Those that were skipped have no file.
-    compared = {file.stem: Row.read(file) for file in files if file.exists()}
+    compared = {
+        file.stem: Row.read(file)
+        for file in files
+        if file.exists() or file.stem == variants.REFERENCE
+    }
     fp32 = compared[variants.REFERENCE]
     runs = [f"round_{number + 1}_mean_ms" for number in range(params.latency.rounds)]
 

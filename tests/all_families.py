@@ -16,7 +16,8 @@ from typing import Any
 from stages import variants
 from stages.model.artifact import RECIPE, Recipe, read_manifest
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.tasks.mrpc import DATASET
 from stages.training.fit import fit
 from stages.training.model_names import resolve

@@ -32,6 +32,14 @@ def batch(rows: int = 5, length: int = 12, vocabulary: int = 70) -> Batch:
     return {"input_ids": ids, "token_type_ids": np.zeros_like(ids), "attention_mask": mask}
 
 
+def flip(file: Path) -> None:
+    """One bit, in the middle of it, also where it may only be read."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(content)
+
+
 def training_rows(rows: int) -> pd.DataFrame:
     cells = [line.split("\t") for line in mrpc_lines()["train"][:rows]]
     table = pd.DataFrame(cells, columns=["label", "first", "second", "sentence1", "sentence2"])

@@ -92,30 +92,29 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("model") / "tiny-bert"
-    folder.mkdir()
-    return save_tiny_bert(folder)
-
-
-def save_tiny_bert(folder: Path) -> Path:
+def write_tiny_bert(folder: Path, words: list[str] = WORDS, positions: int = 64) -> Path:
     """A real BERT of 2 layers with a WordPiece vocabulary, as a model folder."""
     from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast, set_seed
 
+    folder.mkdir()
     specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", '"']
     vocabulary = folder / "vocab.txt"
-    vocabulary.write_text("\n".join(specials + WORDS))
-    tokenizer = BertTokenizerFast(vocab=str(vocabulary), model_max_length=64)
+    vocabulary.write_text("\n".join(specials + words))
+    tokenizer = BertTokenizerFast(vocab=str(vocabulary), model_max_length=positions)
     tokenizer.save_pretrained(folder)
     set_seed(0)
     config = BertConfig(
-        vocab_size=len(specials) + len(WORDS),
+        vocab_size=len(specials) + len(words),
         hidden_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=64,
-        max_position_embeddings=64,
+        max_position_embeddings=positions,
     )
     BertForSequenceClassification(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_bert(tmp_path_factory.mktemp("model") / "tiny-bert")

@@ -7,7 +7,8 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import chain, repeat
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -62,7 +63,7 @@ class Server:
                         self.close_connection = True
                     if outer.stall_after:
                         self.wfile.write(rest[: outer.stall_after.pop(0)])
-                        time.sleep(1)
+                        threading.Event().wait(1)  # time.sleep may be switched off
                         return
                 self.wfile.write(rest)
 
@@ -141,4 +142,26 @@ def silence() -> Iterator[str]:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(32)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextmanager
+def talking(*parts: bytes, every: float = 0) -> Iterator[str]:
+    """The address of a server that answers whatever is asked with `parts`, the last for ever."""
+
+    def talk(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(1 << 16)
+            for part in chain(parts, repeat(parts[-1])):
+                connection.sendall(part)
+                time.sleep(every)
+
+    def listen() -> None:
+        with suppress(OSError):  # closed
+            while True:
+                connection = listening.accept()[0]
+                threading.Thread(target=talk, args=[connection], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=listen, daemon=True).start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"

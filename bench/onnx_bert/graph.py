@@ -15,7 +15,7 @@ from onnx import ModelProto, TensorProto
 from bench.onnx_bert.linear import BITS_8, Arithmetic, Linears, Ranges, uint8_grid
 from bench.onnx_bert.writer import MICROSOFT, Shape, Writer
 from stages.model.ingredients import Skipped
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 
 INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 Weights = dict[str, np.ndarray]

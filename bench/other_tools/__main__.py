@@ -22,8 +22,10 @@ from bench.other_tools.table import markdown
 from bench.other_tools.tool import Tool
 from stages.commands.repro import need_git
 from stages.latency import BUSY_PCT, OtherLoad
-from stages.plumbing.command import UserError, fail
-from stages.plumbing.files import read_json, scratch_folder, write_json
+from stages.plumbing.command import one_line
+from stages.plumbing.files import scratch_folder, write_json
+from stages.plumbing.json_file import read_json
+from stages.plumbing.signals import signals_end_it
 from stages.sources.own_file.labels import spelling
 
 OUT = Path("docs") / "evidence" / "three_tools.json"
@@ -163,7 +165,5 @@ if __name__ == "__main__":
         "--tools", dest="chosen", default=",".join(TOOLS), help="those that are run anew"
     )
     parser.add_argument("--out", type=Path, default=OUT)
-    try:
+    with one_line("bench.other_tools"), signals_end_it():
         main(**vars(parser.parse_args()))
-    except UserError as error:
-        fail("bench.other_tools", str(error))

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.other_tools.job import Job
+from stages.model.from_folder import from_folder
 from stages.model.tokens import Batch, Predict
 
 
@@ -12,7 +13,7 @@ def answers(predict: Predict, names: tuple[str, ...], job: Job) -> list[str]:
     """The class of each text of the file, by name."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(job.model, trust_remote_code=False)
+    tokenizer = from_folder(AutoTokenizer, job.model)
     found = []
     for texts in job.texts:
         encoded = tokenizer(*texts, truncation=True)
@@ -26,9 +27,7 @@ def fp32(model: Path) -> Predict:
     from transformers import AutoModelForSequenceClassification
 
     torch.set_num_threads(1)  # single texts: a second thread mostly waits
-    module = AutoModelForSequenceClassification.from_pretrained(
-        model, trust_remote_code=False, dtype=torch.float32
-    ).eval()
+    module = from_folder(AutoModelForSequenceClassification, model, dtype=torch.float32).eval()
 
     def predict(batch: Batch) -> np.ndarray:
         with torch.inference_mode():

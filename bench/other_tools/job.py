@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, sha256
+from stages.plumbing.files import sha256
+from stages.plumbing.json_file import read_json
 from stages.sources.own_file import columns
 from stages.sources.own_file.columns import Columns
 from stages.sources.own_file.delimited import Dialect

@@ -19,7 +19,7 @@ from bench.other_tools.job import Job
 from bench.other_tools.questions import PARTLY, QUESTIONS, YES, Judgement, Said, unless_said
 from bench.other_tools.steps import Command
 from stages.model.tokens import Predict
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 
 TITLE, PACKAGE = "Olive", "olive-ai"
 REQUIREMENTS = ("olive-ai[cpu]==0.13.0", "datasets==5.2.0", "pydantic==2.12.5")

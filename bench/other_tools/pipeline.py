@@ -11,7 +11,7 @@ from bench.other_tools.steps import Command
 from stages import variants
 from stages.dataset.task import Task
 from stages.model.tokens import Predict
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.plumbing.yaml_file import read_yaml
 
 TITLE, PACKAGE = "this pipeline", ""

@@ -10,7 +10,8 @@ import numpy as np
 
 from bench.isa import Isa
 from stages.model.tokens import Predict
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 LIBRARY, REQUIRES, BITS = "ctranslate2", ("ctranslate2",), 8
 LICENCE, TELEMETRY = "MIT", "none"

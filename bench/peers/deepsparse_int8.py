@@ -21,7 +21,8 @@ import numpy as np
 from bench.isa import Isa
 from bench.peers import torch_threads
 from stages.model.tokens import Predict
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 LIBRARY, REQUIRES, BITS = "deepsparse", ("deepsparse",), 8
 REQUIREMENTS = (
@@ -69,7 +70,7 @@ def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
     from bench.onnx_bert.graph import INPUTS
 
     context = Context(num_cores=threads, num_streams=1)
-    lengths = read_json(folder / LENGTHS)
+    lengths = read_json(folder / LENGTHS, list)
     shapes = [[[1, length]] * len(INPUTS) for length in lengths]
     engines = [MultiModelEngine(str(folder / MODEL), 1, context, shape) for shape in shapes]
 

@@ -16,7 +16,8 @@ import numpy as np
 from bench.isa import Isa
 from bench.peers import fastest
 from stages.model.tokens import Predict
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 LIBRARY, REQUIRES, BITS = "llama_cpp", ("llama_cpp", "gguf"), 8
 # pip compiles it, for this CPU.

@@ -18,7 +18,8 @@ from bench.isa import Isa
 from bench.peers import fastest, torch_threads
 from stages.model.artifact import read_recipe
 from stages.model.tokens import Predict
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 LIBRARY, REQUIRES, BITS = "mnn", ("MNN", "_tools"), 8
 REQUIREMENTS = ("mnn==3.6.1",)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.isa import Isa
 from bench.peers import torch_threads
+from stages.model.from_folder import from_folder
 from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 32
@@ -20,7 +21,8 @@ def prepare(checkpoint: Path, folder: Path, isa: Isa) -> list[str]:
     from transformers import BertForSequenceClassification
 
     shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
-    torch.save(BertForSequenceClassification.from_pretrained(folder).state_dict(), folder / WEIGHTS)
+    state = from_folder(BertForSequenceClassification, folder).state_dict()
+    torch.save(state, folder / WEIGHTS)
     return [WEIGHTS]
 
 
@@ -28,7 +30,7 @@ def load(folder: Path, threads: int) -> tuple[Predict, int | None]:
     from transformers import BertForSequenceClassification
 
     threads_found = torch_threads(threads)
-    return tutorial_loop(BertForSequenceClassification.from_pretrained(folder)), threads_found
+    return tutorial_loop(from_folder(BertForSequenceClassification, folder)), threads_found
 
 
 def tutorial_loop(model: object) -> Predict:

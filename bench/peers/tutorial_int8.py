@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.isa import Isa
 from bench.peers import torch_threads
 from bench.peers.tutorial_fp32 import WEIGHTS, tutorial_loop
+from stages.model.from_folder import from_folder
 from stages.model.tokens import Predict
 
 LIBRARY, REQUIRES, BITS = "torch", (), 8
@@ -34,7 +35,7 @@ def quantized(folder: Path):  # type: ignore[no-untyped-def]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that quantize_dynamic is deprecated
         return torch.quantization.quantize_dynamic(  # type: ignore[attr-defined]
-            BertForSequenceClassification.from_pretrained(folder),
+            from_folder(BertForSequenceClassification, folder),
             {torch.nn.Linear},
             dtype=torch.qint8,
         )

@@ -13,11 +13,13 @@ from typing import Any
 from stages import tasks
 from stages.commands.preset import settings_of
 from stages.commands.progress import Speed, expected, in_words, left
-from stages.commands.repro import need_git, reproduce
+from stages.commands.repro import need_git, need_no_conflicts, reproduce
 from stages.engines.safe_l.families import FAMILIES
 from stages.model import cpu
+from stages.model.from_folder import from_folder
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
+from stages.plumbing.names import LONGEST, TAKEN
 from stages.reporting.five_lines import five_lines
 from stages.settings.params import PARAMS_FILE, load_params
 from stages.settings.writing import write_settings
@@ -29,7 +31,9 @@ from stages.training.label_order import classes_of
 from stages.training.model_names import resolve
 
 PRESET, SEED = "check", 42
+OF_MINE = "my_"
 LOOKED_AT = 16  # texts, to see how fast the model is
+DAY = 24 * 60.0
 LEAST_MINUTES = 5.0  # what a first look at a small model may take
 NEEDS_A_COMPILER = "int8_fast"
 
@@ -63,10 +67,12 @@ def check(
         UserError: something cannot be told, or is not there; nothing is changed then.
     """
     need_git()
+    need_no_conflicts()
     need(model, data)
     config = read_json(Path(resolve(model, with_weights=False).location) / "config.json")
     regression = len(classes_of(model)) == 1
     dialect = Dialect(encoding or "utf-8", delimiter, "" if quote == "none" else quote or '"', "")
+    dialect.check()
     table, asked = Table(data, "data", dialect), Columns(text, pair, label)
     table.check()
     table, found = described(table, asked, regression)
@@ -77,13 +83,13 @@ def check(
         settings["quantize"].pop(NEEDS_A_COMPILER, None)
     if not cpu.is_x86():
         settings["quantize"]["int8_dynamic"]["engine"] = "qnnpack"  # what torch has elsewhere
-    rounds = number("TIME", minutes, LEAST_MINUTES) / LEAST_MINUTES
+    rounds = number("TIME", minutes, LEAST_MINUTES, DAY) / LEAST_MINUTES
     settings["latency"]["rounds"] = max(1, round(rounds))  # each in fresh processes
     settings |= {
         "tasks": [name],
         "csv": {name: file_settings(data, table, found, labels, regression)},
         "finetune": {"seeds": [SEED], name: {"checkpoint": model}},
-        "compare": {"max_drop_points": number("BUDGET", budget, 1.0)},
+        "compare": {"max_drop_points": number("BUDGET", budget, 1.0, 100)},
         "export": {"variant": "auto"},
     }
     write_settings(settings, anew=[("csv", name), ("finetune", name)])
@@ -122,9 +128,9 @@ def described(table: Table, asked: Columns, regression: bool) -> tuple[Table, Co
 
 
 def task_name(stem: str) -> str:
-    """Of a file: small letters, digits and underscores, and no built-in task's."""
-    name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_") or "own"
-    return f"my_{name}" if name in tasks.names() else name
+    """Of a file: small letters, digits and underscores, and no task's or folder's of our own."""
+    name = re.sub(r"[^a-z0-9]+", "_", stem.lower())[: LONGEST - len(OF_MINE)].strip("_") or "own"
+    return f"{OF_MINE}{name}" if name in (*tasks.names(), *TAKEN) else name
 
 
 def file_settings(
@@ -152,15 +158,17 @@ def without_our_kernel(kind: str) -> str:
     return ""
 
 
-def number(word: str, given: str, otherwise: float) -> float:
+def number(word: str, given: str, otherwise: float, most: float) -> float:
     if not given:
         return otherwise
     try:
         value = float(given)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise UserError(f"{word}={given} is no number of 0 or more; as in {word}={otherwise:g}")
+    if not 0 <= value <= most:
+        raise UserError(
+            f"{word}={given} is no number from 0 to {most:g}; as in {word}={otherwise:g}"
+        )
     return value
 
 
@@ -214,9 +222,9 @@ def first_look(model: str, table: Table, found: Columns) -> tuple[int, Speed] | 
         return (time.monotonic() - start) / len(few)
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(location, trust_remote_code=False)
-        module = AutoModelForSequenceClassification.from_pretrained(
-            location, trust_remote_code=False, dtype=torch.float32
+        tokenizer = from_folder(AutoTokenizer, location)
+        module = from_folder(
+            AutoModelForSequenceClassification, location, dtype=torch.float32
         ).eval()
         with torch.inference_mode():
             return len(rows), Speed(seconds(1, 1), seconds(8, threads))

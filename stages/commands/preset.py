@@ -34,10 +34,10 @@ def settings_of(name: str) -> Any:
     Raises:
         UserError: no such preset, or no valid YAML.
     """
-    source = PRESETS / f"{name}.yaml"
-    if not source.exists():
-        known = [path.stem for path in PRESETS.glob("*.yaml")]
+    known = [path.stem for path in PRESETS.glob("*.yaml")]
+    if name not in known:  # however it is written: ../../x is a file too
         raise UserError(f"unknown preset '{name}'; {nearest(name, known)}")
+    source = PRESETS / f"{name}.yaml"
     read_yaml(source)
     return editor().load(source)
 

@@ -13,8 +13,10 @@ from typing import Any
 
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
-from stages.plumbing.files import read_json, write_text
+from stages.plumbing.files import write_text
+from stages.plumbing.json_file import read_json
 from stages.reporting.choice import rows_of
+from stages.reporting.escaping import in_markdown
 from stages.reporting.row import Row
 from stages.settings.params import load_params
 
@@ -37,7 +39,7 @@ def pull_request(base: str, folder: str) -> None:
         write_text(out / f"{task}_size.svg", svg("size_by_part", sizes(task, list(rows)), task))
         page = (paths.REPORTS / task / "compare.md").read_text(encoding="utf-8")
         parts += [
-            f"## {task}: what ships, here against {base}",
+            f"## {task}: what ships, here against {in_markdown(base)}",
             changed,
             mermaid(drop_chart(rows)),
             mermaid(size_chart(rows)),
@@ -63,7 +65,7 @@ def changes(base: str, file: Path) -> str:
     command = [sys.executable, "-m", "dvc", "metrics", "diff", "--md", base, "--targets", str(file)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = done.stderr.strip().splitlines()[0]
+        said = next(iter(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
         raise UserError(f"cannot compare with '{base}' ({said}); fetch it, or name another commit")
     return done.stdout.strip() or "No figure of what ships has changed."
 

@@ -7,6 +7,7 @@ import webbrowser
 
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.private import cleaned
 from stages.settings.params import load_params
 
 
@@ -16,7 +17,7 @@ def report() -> None:
         page = paths.REPORTS / task / "index.html"
         if not page.exists():
             raise UserError(f"{page} is not there; run 'make repro', or 'dvc pull' it")
-        print(page.resolve())
+        print(cleaned(str(page.resolve())))
         webbrowser.open(page.resolve().as_uri())
 
 

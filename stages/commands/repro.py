@@ -12,6 +12,7 @@ from stages.commands.preset import apply_preset
 from stages.dataset.task import base_of
 from stages.plumbing import paths
 from stages.plumbing.command import UserError, run_stage
+from stages.plumbing.conflict import refuse_conflict
 from stages.reporting.five_lines import five_lines
 from stages.settings.params import Params, load_params
 
@@ -23,9 +24,10 @@ def repro() -> None:
     """Run the pipeline and print the comparison, its short form last.
 
     Raises:
-        UserError: there is no git here.
+        UserError: there is no git here, or a merge is not finished.
     """
     need_git()
+    need_no_conflicts()
     missing = out_of_reach(load_params())
     if missing:
         apply_preset(OFFLINE)
@@ -57,7 +59,14 @@ def reproduce(on_stage: Callable[[str], None] = lambda item: None) -> None:
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "dvc", "repro"]
     environment = os.environ | {"PATH": search}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="backslashreplace",
+    ) as running:
         assert running.stdout is not None
         for line in running.stdout:
             print(line, end="", flush=True)
@@ -65,6 +74,14 @@ def reproduce(on_stage: Callable[[str], None] = lambda item: None) -> None:
                 on_stage(begins[1])
     if running.returncode:
         raise SystemExit(running.returncode)
+
+
+def need_no_conflicts() -> None:
+    """Raises UserError: of a file that holds one DVC only says that it is no valid YAML."""
+    for file in map(Path, ("params.yaml", "dvc.yaml", "dvc.lock")):
+        if file.is_file():
+            text = file.read_text(encoding="utf-8", errors="replace")
+            refuse_conflict(file, text, "'make repro'")
 
 
 def need_git() -> None:

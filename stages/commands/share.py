@@ -5,7 +5,7 @@ import sys
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from stages.plumbing.command import UserError, nearest, run_stage
+from stages.plumbing.command import UserError, fail, nearest, run_stage
 
 ACTIONS = ["push", "pull"]
 LOCAL = "'dvc remote modify --local {remote}"
@@ -50,8 +50,7 @@ def share(action: str, remote: str = "") -> None:
     named = ["--remote", remote] if remote else []
     code = subprocess.run([sys.executable, "-m", "dvc", action, *named]).returncode
     if code:
-        print(f"share: {action} failed; {remedy(action, remote, settings())}", file=sys.stderr)
-        raise SystemExit(code)
+        fail("share", f"{action} failed; {remedy(action, remote, settings())}", code)
 
 
 def settings() -> dict[str, str]:

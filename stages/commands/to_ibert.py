@@ -6,8 +6,10 @@ Its weights stay in floating point and its quant_mode off; ranges are found by t
 from pathlib import Path
 from typing import Any
 
+from stages.model.from_folder import from_folder
 from stages.plumbing.command import UserError, nearest, run_stage
-from stages.plumbing.files import new_folder, read_json
+from stages.plumbing.files import new_folder
+from stages.plumbing.json_file import read_json
 from stages.training.ibert_conversion import HEADS, head_of, to_ibert
 from stages.training.model_names import check_folder
 
@@ -50,10 +52,10 @@ def load(folder: str, head: str) -> tuple[Any, Any]:
 
     made_of = "AutoModel" if head == "base" else f"AutoModel{HEADS[head]}"
     try:
-        model, report = getattr(transformers, made_of).from_pretrained(
-            folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+        model, report = from_folder(
+            getattr(transformers, made_of), folder, dtype=torch.float32, output_loading_info=True
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = from_folder(transformers.AutoTokenizer, folder)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().split("\n")[0][:300]
         raise UserError(f"cannot load '{folder}' with the head {head}: {reason}") from None

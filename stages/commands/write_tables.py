@@ -18,8 +18,9 @@ from stages import variants
 from stages.dataset.task import base_of
 from stages.measure.statistics import mean_interval
 from stages.plumbing import paths
-from stages.plumbing.command import UserError, fail, nearest
-from stages.plumbing.files import read_json, write_text
+from stages.plumbing.command import UserError, nearest, one_line
+from stages.plumbing.files import write_text
+from stages.plumbing.json_file import read_json
 from stages.plumbing.yaml_file import read_yaml
 from stages.reporting.comparison_page import cost_cells, drop_cell, summary_cells
 from stages.reporting.markdown_table import pipe_table
@@ -204,6 +205,12 @@ def race_headline(folder: Path) -> str:
     return headline([read_json(file) for file in found if file.exists()])
 
 
+def reruns(file: Path) -> str:
+    from bench.reruns import markdown
+
+    return markdown(read_json(file.parent / "results.json"), read_json(file, list))
+
+
 def integers(results: Path) -> str:
     from bench.integers import markdown
 
@@ -346,6 +353,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "glue": glue,
     "race": race,
     "race_headline": race_headline,
+    "reruns": reruns,
     "threads": threads,
     "integers": integers,
     "bits": bits,
@@ -358,7 +366,5 @@ if __name__ == "__main__":
         prog="python -m stages.commands.write_tables", description=write_tables.__doc__
     )
     parser.add_argument("--check", action="store_true", help="only say whether one differs")
-    try:
+    with one_line("commands.write_tables"):
         write_tables(**vars(parser.parse_args()))
-    except UserError as error:
-        fail("commands.write_tables", str(error))

@@ -5,7 +5,8 @@ from pydantic import BaseModel, ConfigDict
 from stages.measure.metrics import REGRESSION_METRICS
 from stages.plumbing import paths
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_as
+from stages.plumbing.manifest import verify_files
 
 
 class Task(BaseModel):
@@ -53,9 +54,10 @@ def read_task(name: str) -> Task:
     """The task called `name`, as stage download_glue described it.
 
     Raises:
-        UserError: its data are not there.
+        UserError: its data are not there, or the description was altered.
     """
     file = paths.DATA / name / "task.json"
     if not file.exists():
         raise UserError(f"{file} is missing; run 'dvc repro' (or 'dvc pull') first")
-    return Task.model_validate(read_json(file))
+    verify_files(file.parent, [file.name])
+    return read_as(Task, file)

@@ -10,6 +10,8 @@ from stages.measure.metrics import METRICS, Labels
 
 # More classes than this make no confusion matrix in the metrics: it would be a page of numbers.
 MAX_CONFUSION = 10
+# Logits that are looked at in double precision at a time.
+BLOCK = 4_000_000
 
 
 def answers(logits: np.ndarray) -> np.ndarray:
@@ -67,18 +69,36 @@ def score(names: tuple[str, ...], labels: Labels, logits: np.ndarray) -> dict[st
         answer, and `top_answer_pct` and `top_label_pct`: how often the most frequent answer is
         given, and the most frequent label (of a regression, rounded to a hundredth).
     """
-    outputs, given = logits.shape[1], answers(logits)
-    result: dict[str, float | int] = {"n": len(labels)}
-    result |= {name: METRICS[name].score(labels, given) for name in names}
-    result["loss"] = squared_error(labels, given) if outputs == 1 else cross_entropy(labels, logits)
-    if 1 < outputs <= MAX_CONFUSION:
-        cells = np.bincount(np.asarray(labels) * outputs + given, minlength=outputs**2)
-        table = cells.reshape(outputs, outputs)
-        for (true, answer), count in np.ndenumerate(table):
-            result[f"true_{true}_predicted_{answer}"] = int(count)
-    result |= constant_baseline(names, labels, outputs)
-    result |= {"top_answer_pct": top_pct(given), "top_label_pct": top_pct(labels)}
-    return result
+    tally = Tally()
+    tally.add(labels, logits)
+    return tally.scores(names)
+
+
+class Tally:
+    """Of a split, what its scores need: 24 bytes of a row, however many classes there are."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[Labels, np.ndarray, np.ndarray]] = []
+        self.outputs = 0
+
+    def add(self, labels: Labels, logits: np.ndarray) -> None:
+        self.parts.append((labels, answers(logits), losses(labels, logits)))
+        self.outputs = logits.shape[1]
+
+    def scores(self, names: tuple[str, ...]) -> dict[str, float | int]:
+        """See `score`."""
+        labels, given, lost = map(np.concatenate, zip(*self.parts, strict=True))
+        result: dict[str, float | int] = {"n": len(labels)}
+        result |= {name: METRICS[name].score(labels, given) for name in names}
+        result["loss"] = float(lost.mean())
+        if 1 < self.outputs <= MAX_CONFUSION:
+            cells = np.bincount(labels * self.outputs + given, minlength=self.outputs**2)
+            table = cells.reshape(self.outputs, self.outputs)
+            for (true, answer), count in np.ndenumerate(table):
+                result[f"true_{true}_predicted_{answer}"] = int(count)
+        result |= constant_baseline(names, labels, self.outputs)
+        result |= {"top_answer_pct": top_pct(given), "top_label_pct": top_pct(labels)}
+        return result
 
 
 def top_pct(values: np.ndarray) -> float:
@@ -96,14 +116,24 @@ def has_collapsed(top_answer_pct: float, top_label_pct: float, least_pct: float)
     return 100 - top_answer_pct < least_pct / 100 * (100 - top_label_pct)
 
 
-def cross_entropy(labels: Labels, logits: np.ndarray) -> float:
+def losses(labels: Labels, logits: np.ndarray) -> np.ndarray:
+    """Of each row, shape (n,): cross entropy in nats, of a single logit the squared error."""
+    if logits.shape[1] == 1:
+        squared: np.ndarray = (labels - logits[:, 0].astype(np.float64)) ** 2
+        return squared
+    block = max(1, BLOCK // logits.shape[1])
+    starts = range(0, len(labels), block)
+    return np.concatenate(
+        [np.zeros(0)]
+        + [cross_entropy(labels[i : i + block], logits[i : i + block]) for i in starts]
+    )
+
+
+def cross_entropy(labels: Labels, logits: np.ndarray) -> np.ndarray:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
-
-
-def squared_error(labels: np.ndarray, given: np.ndarray) -> float:
-    return float(((labels - given.astype(np.float64)) ** 2).mean())
+    found: np.ndarray = -log_probabilities[np.arange(len(labels)), labels]
+    return found
 
 
 def per_class(names: tuple[str, ...], labels: Labels, given: np.ndarray) -> pd.DataFrame:

@@ -98,10 +98,16 @@ class Cells:
         classes = max(2, int(self.cells.max()) + 1)
         scores = []
         for model in range(1, self.cells.shape[1]):
-            place = np.zeros((len(self.cells), classes * classes))
             at = self.cells[:, 0] * classes + self.cells[:, model]
-            place[np.arange(len(self.cells)), at] = 1
-            tables = (counts @ place).reshape(*counts.shape[:-1], classes, classes)
+            tables = np.empty((*counts.shape[:-1], classes * classes))
+            width = max(1, BLOCK // len(self.cells))  # where there are many, not all at once
+            for start in range(0, classes * classes, width):
+                places = slice(start, min(start + width, classes * classes))
+                here = np.flatnonzero((at >= places.start) & (at < places.stop))
+                one_of = np.zeros((len(here), places.stop - places.start))
+                one_of[np.arange(len(here)), at[here] - places.start] = 1
+                tables[..., places] = np.take(counts, here, axis=-1) @ one_of
+            tables = tables.reshape(*counts.shape[:-1], classes, classes)
             scores.append(METRICS[self.metric].resampled(tables))
         return scores
 

@@ -2,17 +2,24 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, sha256, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import as_model, read_as
+from stages.plumbing.manifest import (
+    MANIFEST,
+    SHA256,
+    check_links,
+    checksums,
+    read_listed,
+    verify_files,
+    verify_folder,
+)
+from stages.plumbing.private import cleaned
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-MANIFEST = "manifest.json"
 RECIPE = "recipe.json"
 WEIGHTS = "model.safetensors"
 # What must be said of a model by where its weights come from.
@@ -52,9 +59,10 @@ class Recipe(BaseModel):
     trained: bool = True
     classes_were: tuple[str, ...] = ()
 
-    def scored(self, rows: "pd.DataFrame") -> "pd.DataFrame":
-        """The rows of a split that are worth scoring: all, or a few where scores mean nothing."""
-        return rows.head(RANDOM_ROWS) if self.weights == "random" else rows
+    @property
+    def scored(self) -> int | None:
+        """How many rows of a split are worth scoring: all (None), of random weights a few."""
+        return RANDOM_ROWS if self.weights == "random" else None
 
 
 class Manifest(BaseModel):
@@ -81,25 +89,35 @@ class Manifest(BaseModel):
 
 
 def copy_without_weights(source: Path, target: Path) -> None:
-    """Configuration and tokenizer of a checkpoint folder."""
-    for path in sorted(source.iterdir()):
-        if path.is_file() and path.suffix not in (".safetensors", ".bin", ".pt"):
-            shutil.copyfile(path, target / path.name)
+    """Configuration and tokenizer of a checkpoint folder; of one with a manifest, what it lists.
+
+    Raises:
+        UserError: a listed file is missing or was altered; without a list, a link leads out.
+    """
+    if (source / MANIFEST).exists():
+        files = [name for name in read_listed(source)[SHA256] if is_setting(name)]
+        verify_files(source, files)
+    else:
+        check_links(source)
+        files = [path.name for path in source.iterdir() if path.is_file() and is_setting(path.name)]
+    for name in files:
+        shutil.copyfile(source / name, target / name)
 
 
-def checksums(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(folder)): sha256(path) for path in files if path.name != MANIFEST}
+def is_setting(name: str) -> bool:
+    return "/" not in name and Path(name).suffix not in (".safetensors", ".bin", ".pt")
 
 
 def read_recipe(checkpoint: Path) -> Recipe:
-    return Recipe.model_validate(read_json(checkpoint / RECIPE))
+    return read_as(Recipe, checkpoint / RECIPE)
 
 
 def write_manifest(
     folder: Path, variant: str, parameters: dict[str, Any], **facts: Any
 ) -> Manifest:
     """Describe what lies in `folder`, a recipe among it; `facts` are further fields."""
+    if "skipped" in facts:  # why, in the words of a compiler or library, and metrics repeat it
+        facts["skipped"] = cleaned(facts["skipped"])
     manifest = Manifest(
         variant=variant,
         recipe=read_recipe(folder),
@@ -115,23 +133,18 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of an artifact; its files are not checked (see `verify`).
 
     Raises:
-        UserError: no artifact there.
+        UserError: no artifact there, or its manifest is damaged.
     """
     if not (folder / MANIFEST).exists():
         raise UserError(f"{folder} holds no artifact; run 'dvc repro' (or 'dvc pull') first")
-    return Manifest.model_validate(read_json(folder / MANIFEST))
+    return as_model(Manifest, read_listed(folder), folder / MANIFEST)
 
 
 def verify(folder: Path) -> Manifest:
-    """Compare every file of an artifact with its manifest.
+    """The manifest of an artifact, once it is all that lies there and unaltered.
 
     Raises:
-        UserError: a file is missing or was altered.
+        UserError: a file is missing, was altered or is not in the list.
     """
-    manifest = read_manifest(folder)
-    present = checksums(folder)
-    for name, expected in manifest.sha256.items():
-        if present.get(name) != expected:
-            state = "is missing" if name not in present else "was altered"
-            raise UserError(f"{folder / name} {state}; run 'dvc checkout' to restore it")
-    return manifest
+    read_manifest(folder)
+    return Manifest.model_validate(verify_folder(folder))

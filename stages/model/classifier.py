@@ -11,8 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stages.model.from_folder import from_folder
 from stages.model.tokens import Batch, Predict
-from stages.plumbing.command import UserError, in_short, is_disk_full, unwritable
+from stages.plumbing.command import UserError, in_short
+from stages.plumbing.disk import need_room
+from stages.plumbing.faults import of_the_machine
 
 # Records that torch's writer adds to every archive by itself.
 OWN_RECORDS = ("version", ".data/serialization_id", "byteorder", ".format_version")
@@ -22,16 +25,15 @@ def load_checkpoint(folder: Path) -> nn.Module:
     """The fine-tuned FP32 model in `folder`, ready for inference."""
     from transformers import AutoModelForSequenceClassification
 
-    return AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, trust_remote_code=False
-    ).eval()
+    module: nn.Module = from_folder(AutoModelForSequenceClassification, folder, dtype=torch.float32)
+    return module.eval()
 
 
 def without_weights(folder: Path) -> nn.Module:
     """The architecture that `folder`'s config.json describes; its weights mean nothing yet."""
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = from_folder(AutoConfig, folder)
     return AutoModelForSequenceClassification.from_config(config, trust_remote_code=False).eval()
 
 
@@ -97,7 +99,7 @@ def written(forms: dict[str, Callable[[Path], None]], folder: Path) -> list[str]
         try:
             write(folder / name)
         except Exception as error:
-            if isinstance(error, UserError) or is_disk_full(error) or unwritable(error):
+            if isinstance(error, UserError) or of_the_machine(error):
                 raise
             (folder / name).unlink(missing_ok=True)
             reasons.append(f"{name} is left out ({in_short(error)})")
@@ -117,12 +119,20 @@ def write_torchscript(module: nn.Module, inputs: list[str], target: Path) -> Non
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing is deprecated, and warns at each shape check
         traced: Any = torch.jit.trace(LogitsOnly(module, inputs).eval(), example(inputs))
-        torch.jit.save(traced, str(target))
+    write_traced(traced, target)
+
+
+def write_traced(traced: Any, target: Path) -> None:
+    """What torch.jit.load reads, without the source lines of the machine that traced.
+
+    Through Python, and where there is room: torch's own writer ends the process on a full disk.
+    """
+    target.write_bytes(traced.save_to_buffer())
+    need_room(target.parent, target.stat().st_size)
     without_debug_records(target)
 
 
 def without_debug_records(file: Path) -> None:
-    """Drop the source lines of the machine that traced: its paths are nobody's business."""
     reader = torch._C.PyTorchFileReader(str(file))
     shorter = file.with_name(f"{file.name}.shorter")
     writer = torch._C.PyTorchFileWriter(str(shorter))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from stages.dataset import stored
 from stages.measure.accuracy import answers, relative_distance
 from stages.model.artifact import read_recipe
 from stages.model.classifier import load_checkpoint, predictor
@@ -30,8 +31,9 @@ class Nearness(NamedTuple):
 def nearness_to_fp32(predict: Predict, ingredients: Ingredients) -> Nearness:
     checkpoint, task = ingredients.checkpoint, ingredients.task
     recipe, tokenizer = read_recipe(checkpoint), load_tokenizer(checkpoint)
-    rows = pd.read_parquet(ingredients.train, columns=list(task.text_columns))
-    rows = rows.sample(min(ROWS, len(rows)), random_state=SEED)
+    all_rows = pd.Series(range(stored.count(ingredients.train)))
+    chosen = all_rows.sample(min(ROWS, len(all_rows)), random_state=SEED).to_numpy()
+    rows = stored.rows_at(ingredients.train, chosen, task.text_columns)
     both = [
         predict_all(one, batches_of(tokenizer, task, rows, recipe, ROWS, "longest"), len(rows))
         for one in (predict, predictor(load_checkpoint(checkpoint)))

@@ -1,19 +1,34 @@
-"""How every stage is started and how it fails: one clear line on stderr, exit code 2."""
+"""How every stage is started, and the one place where whatever goes wrong in it ends."""
 
 import argparse
-import errno
 import inspect
 import logging
 import os
 import re
+import signal
+import subprocess
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
-from pathlib import Path
+from typing import Any, NoReturn, TextIO, cast
 
+from stages.plumbing import names
 from stages.plumbing.cpu_share import all_threads, limited_by
+from stages.plumbing.disk import why_full
+from stages.plumbing.faults import of_the_machine
+from stages.plumbing.private import cleaned
+from stages.plumbing.signals import (
+    Ended,
+    leave_ctrl_c_to_the_parent,
+    signals_end_it,
+    wait_for_children,
+)
+from stages.plumbing.terminal import Terminal, on_terminal
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")  # of a terminal, which some libraries put into messages
+BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 1, 130
 
 
 class UserError(Exception):
@@ -28,12 +43,12 @@ def nearest(name: str, known: list[str]) -> str:
 
 
 def run_stage(stage: Callable[..., None]) -> None:
-    """Run `stage`, its positional parameters (all strings) taken from the command line.
+    """Run `stage`, its parameters (all strings) taken from the command line.
 
-    Those that have a default may be left out.
-
-    Exits with 2 and one line on stderr for `UserError`, a full disk and a place that cannot be
-    written; any other exception is a fault of this project and keeps its traceback.
+    Those that name an item (`names.ITEMS`) are options, because DVC quotes a value only where it
+    writes the option too (`${item}` in dvc.yaml), and they are checked. Of the others, which are
+    positional, those that have a default may be left out. See `one_line` for how it ends where it
+    fails.
     """
     if limited_by():  # torch would start a thread for each of the machine's processors
         os.environ.setdefault("OMP_NUM_THREADS", str(all_threads()))
@@ -41,29 +56,142 @@ def run_stage(stage: Callable[..., None]) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
         logging.getLogger(library).setLevel(logging.ERROR)
-    name = inspect.getmodule(stage).__spec__.name  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=stage.__doc__)
+    name = module_of(stage)
+    parser = OneLineParser(prog=f"python -m {name}", description=stage.__doc__, allow_abbrev=False)
     for parameter in inspect.signature(stage).parameters.values():
-        if parameter.default is parameter.empty:
+        if parameter.name in names.ITEMS:
+            parser.add_argument(f"--{parameter.name}", required=True)
+        elif parameter.default is parameter.empty:
             parser.add_argument(parameter.name)
         else:
             parser.add_argument(parameter.name, nargs="?", default=parameter.default)
+    with one_line(name), signals_end_it():
+        given = vars(parser.parse_args())
+        for kind in names.ITEMS:
+            if kind in given:
+                checked(kind, given[kind])
+        with redirect_stdout(cast(TextIO, Terminal(sys.stdout))):
+            stage(**given)
+
+
+def checked(kind: str, name: str) -> None:
+    """Raises UserError for what can be no name, see `names.check`."""
     try:
-        stage(**vars(parser.parse_args()))
+        names.check(kind, name)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def run_child(main: Callable[..., None]) -> None:
+    """Run `main`, in a process that a stage has started, with the command line's arguments."""
+    leave_ctrl_c_to_the_parent()
+    with one_line(module_of(main)):
+        main(*sys.argv[1:])
+
+
+def module_of(function: Callable[..., None]) -> str:
+    name: str = inspect.getmodule(function).__spec__.name  # type: ignore[union-attr]
+    return name
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Whose errors are a line as any other."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises UserError."""
+        usage = " ".join(self.format_usage().removeprefix("usage: ").split())
+        raise UserError(f"{message}; as in '{usage}'")
+
+
+@contextmanager
+def one_line(name: str) -> Iterator[None]:
+    """The boundary: what is raised in the block becomes one line on stderr and an exit code.
+
+    2: bad input, a place or disk that cannot be used, an output that nobody takes; 130: Ctrl-C;
+    143: SIGTERM. Anything else is a fault of this project: 1, its traceback, and where to report
+    it.
+
+    Args:
+        name: of the module that runs.
+    """
+    for stream in (sys.stdout, sys.stderr):  # in a terminal that lacks a character
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        if sys.stdout:
+            sys.stdout.flush()
+    except SystemExit as code:
+        refused_output(code)  # whatever it was, the code says it
+        raise
     except UserError as error:
         fail(name, str(error))
+    except KeyboardInterrupt:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one adds nothing
+        wait_for_children()
+        signal.signal(signal.SIGINT, before)
+        fail(name, "stopped by Ctrl-C; nothing is half written, run again to go on", INTERRUPTED)
+    except Ended as ended:
+        wait_for_children()
+        fail(name, f"ended by {ended}; nothing is half written, run again to go on", ended.code)
     except Exception as error:
-        if is_disk_full(error):
-            fail(name, f"the disk that holds {os.getcwd()} is full: free some space and run again")
-        if place := unwritable(error):
-            fail(name, place)
-        raise
+        if reason := refused_output(error):
+            fail(name, reason)
+        if reason := of_the_machine(error):
+            fail(name, reason)
+        say(cleaned(traceback.format_exc()))
+        fail(name, f"this is a fault of the project, not yours: {whom_to_tell()}", OUR_FAULT)
 
 
-def fail(stage: str, message: str) -> None:
-    one_line = " ".join(message.split())
-    print(f"{stage.removeprefix('stages.')}: {one_line}", file=sys.stderr)
-    raise SystemExit(2)
+def fail(stage: str, message: str, code: int = BAD_INPUT) -> NoReturn:
+    said = on_terminal(" ".join(cleaned(message).split()))
+    say(f"{stage.removeprefix('stages.')}: {said}\n")
+    raise SystemExit(code)
+
+
+def say(text: str) -> None:
+    with suppress(OSError):  # nobody may be listening any more
+        if sys.stderr:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def refused_output(error: BaseException) -> str:
+    """Why stdout takes no more, where that was it; what it still should take is dropped."""
+    refused: BaseException | None = error if isinstance(error, BrokenPipeError) else None
+    try:
+        if sys.stdout:
+            if is_of_no_file(error):  # what was not taken is gone: only a new line can tell
+                sys.stdout.write("\n")
+            sys.stdout.flush()
+    except OSError as again:
+        refused = again
+    if refused is None:
+        return ""
+    with suppress(OSError, ValueError):  # else Python tries once more at its end, and says so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(refused, BrokenPipeError):
+        return "what reads the output has closed it, as '| head' does; write it to a file instead"
+    return f"the output cannot be written ({os.strerror(getattr(refused, 'errno', 0) or 0)})"
+
+
+def is_of_no_file(error: BaseException) -> bool:
+    """Whether a disk is full of which nobody noted the name: it may be that of the output."""
+    named = getattr(error, "filename", None) or getattr(error, "disk", None)
+    return isinstance(error, OSError) and bool(why_full(error)) and not named
+
+
+def whom_to_tell() -> str:
+    """Where this was cloned from, or was made for."""
+    asked: Any = None
+    with suppress(OSError):
+        command = ["git", "-C", os.path.dirname(__file__), "remote", "get-url", "origin"]
+        asked = subprocess.run(command, capture_output=True, text=True)
+    address = asked.stdout.strip() if asked and not asked.returncode else ""
+    if re.match(r"(https?|ssh)://|[\w.-]+@[\w.-]+:", address):
+        page = re.sub(r"^(ssh://)?[\w.-]+@([\w.-]+)[:/](\d+/)?", r"https://\2/", address)
+        return f"report it with the lines above at {page.removesuffix('.git')}/issues"
+    return "report it with the lines above to those who gave it to you"
 
 
 def in_short(error: BaseException) -> str:
@@ -71,43 +199,3 @@ def in_short(error: BaseException) -> str:
     plain = COLOURS.sub("", str(error))
     said = next((line.strip() for line in plain.splitlines() if line.strip()), "")
     return f"{type(error).__name__}: {said[:200]}" if said else type(error).__name__
-
-
-def is_disk_full(error: BaseException | None) -> bool:
-    """Libraries wrap ENOSPC in their own exceptions, some of them only as text."""
-    while error is not None:
-        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        if "No space left on device" in str(error):
-            return True
-        if "PytorchStreamWriter failed" in str(error):  # torch.save does not say why
-            return True
-        error = error.__cause__ or error.__context__
-    return False
-
-
-# What a file system answers where something may not be read or written, or no folder can be.
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-
-
-def unwritable(error: BaseException | None) -> str:
-    """One line: which place cannot be used, and what moves it; empty where that was not it."""
-    while error is not None:
-        if isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error):
-            return "no folder for temporary files can be written; set TMPDIR to one that can"
-        if isinstance(error, OSError) and error.errno in REFUSED and error.filename:
-            place = Path(os.fsdecode(error.filename)).absolute()
-            return f"{place} cannot be used ({error.strerror}); {mover(place)}"
-        error = error.__cause__ or error.__context__
-    return ""
-
-
-def mover(place: Path) -> str:
-    if place.is_relative_to(Path.cwd()):
-        return "the project's folder must be yours to write: change its permissions, or clone it"
-    if place.is_relative_to(os.environ.get("TMPDIR") or "/tmp"):
-        return "set TMPDIR to a folder of your own"
-    return (
-        "change its permissions, or set BERTQUANT_CACHE (downloads), XDG_CACHE_HOME (what is "
-        "compiled) and HF_HOME (the hub's files) to folders of your own"
-    )

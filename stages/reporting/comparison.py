@@ -11,7 +11,7 @@ from stages.measure.accuracy import same_answers
 from stages.measure.timing import cost_per_million, groups
 from stages.measure.verdict import UNDECIDED, verdict
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.predictions import Answers, Predictions
 from stages.reporting.row import Cost, Drop, OnSplit, OverSeeds, Row
 from stages.settings.params import Compare, Latency

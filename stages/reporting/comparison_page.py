@@ -1,7 +1,8 @@
 """The comparison as Markdown: what is printed, and pasted into a pull request."""
 
+import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,7 +14,8 @@ from stages.measure.statistics import MOST_TIMES, mean_interval
 from stages.measure.timing import groups
 from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
+from stages.reporting.escaping import MARKDOWN, Form, in_markdown
 from stages.reporting.markdown_table import pipe_table
 from stages.reporting.row import Drop, OnSplit, Row
 from stages.settings.params import Compare, Latency
@@ -49,15 +51,18 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     several, cost = any_row.seeds > 1, any_row.cost
     parts = [f"### {task.name}"]
     if cost.classes_were:
-        parts.append(renumbered(task, cost.classes_were))
+        parts.append(renumbered(task, json.loads(cost.classes_were), MARKDOWN))
     parts.append(pipe_table([summary_cells(name, row) for name, row in rows.items()]))
     parts.append(
         f"`export.variant: auto` ships {compared.choice.variant}: {compared.choice.reason}."
     )
     parts += [f"{name}: {undecided(row)}." for name, row in rows.items() if row.more_texts != 0]
     for name in rows:
-        parts += unrecognized(name, compared.classes[compared.classes["variant"] == name])
-    parts += [f"{name}: SKIPPED, {reason}." for name, reason in compared.skipped.items()]
+        classes = compared.classes[compared.classes["variant"] == name]
+        parts += unrecognized(name, classes, MARKDOWN)
+    parts += [
+        f"{name}: SKIPPED, {in_markdown(reason)}." for name, reason in compared.skipped.items()
+    ]
     for split, one in any_row.splits.items():
         seed = f", seed {any_row.seed}" if several else ""
         cells = [
@@ -101,21 +106,22 @@ def markdown(task: Task, compared: Comparison, settings: Compare, timing: Latenc
     return "\n\n".join(parts) + "\n"
 
 
-def renumbered(task: Task, were: str) -> str:
+def renumbered(task: Task, were: Sequence[str], form: Form) -> str:
     """What nobody may overlook who runs the export in place of the model that it is of."""
-    before = ", ".join(f"{i} = {name}" for i, name in enumerate(were.split(", ")))
-    now = ", ".join(f"{i} = {name}" for i, name in enumerate(task.labels))
-    return (
-        f"**The classes have other numbers than in the model that this is of**: there {before}; "
-        f"here {now}."
+    before, now = (
+        ", ".join(f"{i} = {form.text(name)}" for i, name in enumerate(names))
+        for names in (were, task.labels)
     )
+    head = form.bold("The classes have other numbers than in the model that this is of")
+    return f"{head}: there {before}; here {now}."
 
 
-def unrecognized(name: str, classes: pd.DataFrame) -> list[str]:
+def unrecognized(name: str, classes: pd.DataFrame, form: Form) -> list[str]:
     """Classes of which not one text was found, in a sentence each."""
     lost = classes[(classes["f1"] == 0) & (classes["support"] > 0)]
     return [
-        f"**{name} recognizes no text of class '{one['class']}'** ({one['support']} of validation)."
+        form.bold(f"{name} recognizes no text of class '{form.text(str(one['class']))}'")
+        + f" ({one['support']} of validation)."
         for one in lost.to_dict("records")
     ]
 
@@ -163,7 +169,7 @@ def summary_cells(name: str, row: Row) -> Cells:
 
 def class_cells(classes: pd.DataFrame) -> list[Cells]:
     return [
-        {"class": str(one["class"])}
+        {"class": in_markdown(str(one["class"]))}
         | {key: f"{one[key]:.4f}" for key in ("precision", "recall", "f1")}
         | {"support": str(one["support"])}
         for one in classes.to_dict("records")

@@ -1,7 +1,7 @@
 """Five lines for whoever decides: what ships, what it loses, what is gained, where to read on."""
 
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.row import Row
 from stages.settings.params import Params
 from stages.variants import REFERENCE

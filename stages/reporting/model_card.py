@@ -8,8 +8,9 @@ from typing import Any
 from stages.dataset.task import Task
 from stages.model.artifact import WARNINGS, Manifest, Recipe
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.comparison_page import renumbered
+from stages.reporting.escaping import MARKDOWN, in_code, in_markdown, in_yaml
 from stages.reporting.row import Row
 from stages.running.exported_folder import Predicting
 from stages.running.shipped.predict import LOADER, RUNTIME
@@ -31,20 +32,22 @@ def model_card(
     timed = f"Batch {params.latency.batch_sizes[0]}, threads {params.latency.threads[0]}"
     environment, data = read_json(paths.ENVIRONMENT), read_json(paths.dataset(task.name))
     row = Row.read(paths.metric(task.name, "compare", manifest.variant))
-    classes = [f"{i} = {text}" for i, text in enumerate(task.labels)]
+    classes = [f"{i} = {in_markdown(text)}" for i, text in enumerate(task.labels)]
     meaning = ", ".join(classes) or "one logit, the score itself"
-    origin = f"Fine-tuned from `{recipe.model}` ({recipe.weights} weights)"
+    origin = f"Fine-tuned from {in_code(recipe.model)} ({recipe.weights} weights)"
     if not recipe.trained:
-        origin = f"The model `{recipe.model}` ({recipe.weights} weights), not trained further"
+        origin = (
+            f"The model {in_code(recipe.model)} ({recipe.weights} weights), not trained further"
+        )
     lines = [
         "---",
-        f"base_model: {recipe.model}",
+        f"base_model: {in_yaml(recipe.model)}",
         "pipeline_tag: text-classification",
         f"tags: [quantization, {manifest.variant}]",
         "---",
         f"# {task.name}, {manifest.variant}",
         "",
-        task.description,
+        in_markdown(task.description),
         "",
         f"{origin}, stored and run as "
         f"`{manifest.variant}` with {row.cost.quantized_ops} quantized operators. "
@@ -52,7 +55,7 @@ def model_card(
         "",
     ]
     if recipe.classes_were:
-        lines += [renumbered(task, ", ".join(recipe.classes_were)), ""]
+        lines += [renumbered(task, recipe.classes_were, MARKDOWN), ""]
     if recipe.weights in WARNINGS:
         lines += [f"**{WARNINGS[recipe.weights]}**", ""]
     lines += [
@@ -79,7 +82,9 @@ def model_card(
         f"measured on the variant before export. Weights: {row.cost.size_mb:.1f} MB, "
         f"{row.cost.size_ratio:.2f} times smaller than fp32.",
         "",
-        "Environment: " + ", ".join(f"{key} {value}" for key, value in environment.items()) + ".",
+        "Environment: "
+        + ", ".join(f"{key} {in_markdown(str(value))}" for key, value in environment.items())
+        + ".",
         "",
         "## Files",
         "",
@@ -91,7 +96,10 @@ def model_card(
             f"difference {facts['max_difference']:.2g}"
         )
         if facts["file"].endswith(".pt") and (folder / LOADER).exists():
-            lines[-1] += "; `import load_kernel` first, which compiles its operators"
+            lines[-1] += (
+                '; `from predict import check`, `check(".")` and `import load_kernel` first, which '
+                "compiles its operators"
+            )
     some = next(iter(metrics["files"].values()))
     lines.append(
         f"- For comparison: of {some['alone_rows']} rows the variant itself gives "
@@ -107,8 +115,8 @@ def model_card(
         "## Data and licence",
         "",
         f"{task.name}: {rows}, from a {data['source']}. "
-        f"Licence of the data: {data['licence']}. The licence of the base model applies to the "
-        "weights.",
+        f"Licence of the data: {in_markdown(data['licence'])}. "
+        "The licence of the base model applies to the weights.",
         "",
     ]
     return "\n".join(lines)
@@ -137,10 +145,19 @@ def how_to_use(task: Task, recipe: Recipe, predicting: Predicting | None) -> lis
         return [
             "## How to use",
             "",
-            "No `predict.py`: this model's tokenizer needs transformers. "
-            '`AutoTokenizer.from_pretrained(".")`, with `truncation=True` and '
-            f"`max_length={recipe.max_length}`, gives the arrays that a model file takes, in this "
-            f"order: {', '.join(recipe.inputs)}.",
+            "This model's tokenizer needs transformers, so `predict.py` classifies no texts; it "
+            "compares all files with `manifest.json` before they are loaded:",
+            "",
+            "```python",
+            "from predict import check",
+            "from transformers import AutoTokenizer",
+            "",
+            'folder = check(".")',
+            "tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)",
+            "```",
+            "",
+            f"With `truncation=True` and `max_length={recipe.max_length}` it gives the arrays that "
+            f"a model file takes, in this order: {', '.join(recipe.inputs)}.",
             "",
         ]
     parts = EXAMPLES[: len(task.text_columns)]

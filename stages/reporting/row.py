@@ -6,7 +6,7 @@ name.
 """
 
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from stages.dataset.task import prefix_of
 from stages.measure.metrics import METRICS
 from stages.measure.selection import Contender
 from stages.measure.verdict import UNDECIDED
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 
 Flat = dict[str, Any]
 MAJORITY, MORE_TEXTS = "majority_", "more_texts_to_decide"
@@ -71,7 +71,7 @@ class Cost:
         peak_memory_mb: see `TimedProcess`.
         cost_per_million: what a million texts cost at `throughput_per_s`, see
             `compare.price_per_core_hour`; both are NaN in results that are older than they.
-        classes_were: see `Recipe`; in one string.
+        classes_were: see `Recipe`; in JSON, since a class may hold any separator.
     """
 
     mean_ms: float
@@ -178,13 +178,14 @@ class Row:
     def read(cls, file: Path) -> Self:
         """The row that was flattened into `file`."""
         values = read_json(file)
-        headline = next(key for key in values if key.startswith(MAJORITY)).removeprefix(MAJORITY)
+        majority = next((key for key in values if key.startswith(MAJORITY)), MAJORITY)
+        headline = majority.removeprefix(MAJORITY)
         others = [metric for metric in METRICS if f"{metric}_drop_points" in values]
         metrics = tuple(dict.fromkeys([headline, *others]))
         ending = f"{headline}_drop_mean_points"
         prefixes = [key.removesuffix(ending) for key in values if key.endswith(ending)]
         splits = {prefix.removesuffix("_") or "validation": prefix for prefix in prefixes}
-        test = next(name for name in TESTS if name in values)
+        test = next((name for name in TESTS if name in values), TESTS[0])
         return cls(
             metrics=metrics,
             test=test,
@@ -192,11 +193,15 @@ class Row:
             seeds=values["seeds"],
             splits={name: split_from(values, metrics, test, p) for name, p in splits.items()},
             over_seeds={name: seeds_from(values, f"{p}{headline}") for name, p in splits.items()},
-            majority=values[f"{MAJORITY}{headline}"],
+            majority=values[majority],
             verdict=values["verdict"],
             more_texts=values.get(MORE_TEXTS, None if values["verdict"] == UNDECIDED else 0),
             cost=Cost(
-                **{each.name: values[each.name] for each in fields(Cost) if each.name in values}
+                **{
+                    each.name: values[each.name]
+                    for each in fields(Cost)
+                    if each.name in values or each.default is MISSING
+                }
             ),
             on_front=bool(values["on_front"]),
         )

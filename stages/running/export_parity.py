@@ -11,11 +11,12 @@ import pandas as pd
 from safetensors.numpy import load_file
 
 from stages import variants
+from stages.dataset import stored
 from stages.dataset.task import read_task
 from stages.measure.accuracy import answers, same_answers, score
 from stages.measure.size import MB
 from stages.model.artifact import Recipe
-from stages.model.tokens import Batch, Tokens, batches, encode, load_tokenizer, predict_all
+from stages.model.tokens import Batch, Encoded, batches, encode, load_tokenizer, predict_all
 from stages.plumbing import paths
 from stages.plumbing.command import UserError
 from stages.running.timed_process import save_batches
@@ -33,6 +34,8 @@ MAX_DIFFERENCE = {".pt": 1e-4, ".safetensors": 0.0}
 MIN_AGREEMENT_PCT, ALLOWANCE_POINTS = 99.0, 1.0
 # Rows that are also run alone, and what may be less there: of so few, one is most of a point.
 ALONE_ROWS, SAMPLE_ALLOWANCE_POINTS = 128, 3.0
+# Of validation, all of whose padded batches are in memory at once; more would prove no more.
+MOST_ROWS = 50_000
 
 
 class Validation(NamedTuple):
@@ -46,11 +49,11 @@ class Validation(NamedTuple):
     recipe: Recipe
     tokenizer: "PreTrainedTokenizerBase"
     rows: pd.DataFrame
-    tokens: list[Tokens]
+    tokens: Encoded
 
     @classmethod
     def read(cls, task: str, artifact: Path, recipe: Recipe) -> "Validation":
-        rows = recipe.scored(pd.read_parquet(paths.split(task, "validation")))
+        rows = stored.first_rows(paths.split(task, "validation"), recipe.scored or MOST_ROWS)
         tokenizer = load_tokenizer(artifact)
         return cls(recipe, tokenizer, rows, encode(tokenizer, read_task(task), rows, recipe))
 
@@ -72,9 +75,9 @@ def check_parity(
 ) -> dict[str, dict]:
     """Load the exported files in a fresh process and compare them with the variant, row by row.
 
-    The whole validation split (of random weights, a few rows) in the padded batches that stage
-    evaluate scored, whose logits it left; and ALONE_ROWS of it each alone, from the shortest to the
-    longest, where padding and the other rows of a batch cannot matter.
+    The validation split (its first MOST_ROWS rows, of random weights a few) in the padded batches
+    that stage evaluate scored, whose logits it left; and ALONE_ROWS of it each alone, from the
+    shortest to the longest, where padding and the other rows of a batch cannot matter.
 
     Returns:
         `pt`, `onnx` or `safetensors` -> file, size, its own metrics, how far it is from the
@@ -136,7 +139,7 @@ def expected_of(
     """All rows in padded batches, some of them alone, and which ones these are."""
     settings, tokens = load_params().evaluate, validation.tokens
 
-    def in_batches(some: list[Tokens], size: int) -> list[tuple[np.ndarray, Batch]]:
+    def in_batches(some: Encoded, size: int) -> list[tuple[np.ndarray, Batch]]:
         max_length = validation.recipe.max_length
         return list(batches(validation.tokenizer, some, size, settings.padding, max_length))
 
@@ -144,14 +147,14 @@ def expected_of(
     by_length = np.concatenate([positions for positions, _ in padded])
     spread = np.linspace(0, len(tokens) - 1, min(ALONE_ROWS, len(tokens)))
     sample = by_length[spread.round().astype(int)]
-    alone = in_batches([tokens[i] for i in sample], 1)
+    alone = in_batches(tokens.taken(sample), 1)
     predict = variants.get(variant).engine.load(artifact)
-    stored = evaluated(task, load_params().finetune.seeds[0], variant)
+    scored = evaluated(task, load_params().finetune.seeds[0], variant, len(tokens))
     positions, shortest = padded[0]
     # Another number of threads may add up in another order; then what was stored is of no use here.
-    if len(stored) != len(tokens) or not np.array_equal(predict(shortest), stored[positions]):
-        stored = predict_all(predict, padded, len(tokens))
-    return Rows(padded, stored), Rows(alone, predict_all(predict, alone, len(sample))), sample
+    if len(scored) != len(tokens) or not np.array_equal(predict(shortest), scored[positions]):
+        scored = predict_all(predict, padded, len(tokens))
+    return Rows(padded, scored), Rows(alone, predict_all(predict, alone, len(sample))), sample
 
 
 def agreement_pct(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> float:
@@ -190,8 +193,13 @@ def fresh_logits(
     return found
 
 
-def evaluated(task: str, seed: int, variant: str) -> np.ndarray:
-    """Of validation, what stage evaluate wrote down, to the last bit: float32 (rows, outputs)."""
-    table = pd.read_csv(paths.predictions(task, seed, variant), keep_default_na=False)
+def evaluated(task: str, seed: int, variant: str, most: int) -> np.ndarray:
+    """Of validation, what stage evaluate wrote down, to the last bit: float32 (rows, outputs).
+
+    Args:
+        most: the first so many rows; validation comes first in the file.
+    """
+    file = paths.predictions(task, seed, variant)
+    table = pd.read_csv(file, keep_default_na=False, nrows=most)
     rows = table[table["split"] == "validation"]
     return rows.filter(like="logit_").to_numpy(np.float32)

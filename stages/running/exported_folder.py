@@ -5,6 +5,7 @@ than the library `tokenizers`.
 """
 
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,16 @@ from pydantic import BaseModel
 
 from stages.dataset.task import Task
 from stages.engines.runtime.shipped.classify import LIBRARY
-from stages.model.artifact import MANIFEST, Manifest, checksums
+from stages.model.artifact import Manifest
 from stages.model.tokens import Tokens, pad
 from stages.plumbing.files import write_json, write_text
+from stages.plumbing.manifest import MANIFEST, checksums
 from stages.running.shipped import predict, serve
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-PREDICT, REQUIREMENTS = "predict.py", "requirements.txt"
+PREDICT, SERVE, REQUIREMENTS = "predict.py", "serve.py", "requirements.txt"
 # What predict.py needs for each kind of model file; of several files it takes the first kind. The
 # runtime and TorchScript are the variant itself, which was scored and timed; ONNX is near it.
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -90,7 +92,7 @@ def why_not(
     tokenizer: "PreTrainedTokenizerBase",
     inputs: list[str],
     texts: list[predict.Text],
-    tokens: list[Tokens],
+    tokens: Sequence[Tokens],
     folder: Path,
 ) -> str:
     """Why predict.py cannot read texts as the model was trained to; "" where it can.
@@ -113,18 +115,31 @@ def why_not(
     return ""
 
 
+def write_check(folder: Path) -> None:
+    """Write predict.py, whose `check` compares an export that it cannot read texts for, too."""
+    shutil.copyfile(str(predict.__file__), folder / PREDICT)
+
+
 def write_predict(files: list[str], folder: Path) -> Predicting:
     """Write predict.py, serve.py and requirements.txt for the first of NEEDS among `files`."""
     kinds = {Path(file).suffix: file for file in files}
     kind = next(kind for kind in NEEDS if kind in kinds)
-    for module in (predict, serve):
-        shutil.copyfile(str(module.__file__), folder / Path(str(module.__file__)).name)
+    beside = [path.name for path in sorted(folder.iterdir()) if is_loaded(path, kinds[kind])]
+    write_check(folder)
+    shutil.copyfile(str(serve.__file__), folder / SERVE)
     # Without what stands behind a plus (2.13.0+cpu): an index has no such version.
     pins = [f"{name}=={version(name).partition('+')[0]}" for name in (*ALWAYS, *NEEDS[kind])]
     write_text(folder / REQUIREMENTS, "\n".join(pins) + "\n")
-    beside = {".safetensors": (predict.RUNTIME, LIBRARY), ".pt": (predict.LOADER,)}
-    code = [name for name in beside.get(kind, ()) if (folder / name).exists()]
-    return Predicting(model=kinds[kind], loads=[predict.TOKENIZER, kinds[kind], *code])
+    return Predicting(model=kinds[kind], loads=[predict.TOKENIZER, kinds[kind], *beside])
+
+
+def is_loaded(path: Path, model: str) -> bool:
+    """Whether it is read, run or compiled with the model file `model` of its folder."""
+    if model.endswith(".safetensors"):
+        return path.name in (predict.RUNTIME, LIBRARY)
+    if model.endswith(".pt") and path.with_name(predict.LOADER).exists():
+        return path.suffix in predict.CODE
+    return path.name.startswith(model) and path.name != model  # what is too large for an ONNX file
 
 
 def write_export_manifest(

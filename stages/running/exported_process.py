@@ -1,11 +1,11 @@
 """Run exported files in a process that never saw the variant, as predict.py runs them."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
+from stages.plumbing.command import run_child
 from stages.running.shipped.predict import LOADERS
 from stages.running.timed_process import read_batches
 
@@ -32,4 +32,4 @@ def main(folder: str, files: str, inputs: str, batches: str, threads: str, out: 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_child(main)

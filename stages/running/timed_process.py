@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file
 
 from stages.measure.size import MB
 from stages.model.tokens import Batch
-from stages.plumbing.command import UserError
+from stages.plumbing.command import UserError, run_child
 
 PEAK_MEMORY = "peak memory"  # a request; all others are lists of batches
 
@@ -91,7 +91,9 @@ class TimedProcess:
     def __enter__(self) -> "TimedProcess":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:  # it may be in the middle of something that nobody waits for any more
+            self.child.kill()
         self.close()
 
 
@@ -156,4 +158,4 @@ def peak_memory() -> int:
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:])
+    run_child(serve)

@@ -4,11 +4,12 @@ No defaults: everything that a result depends on stands in params.yaml, where DV
 `token_dropout` that is not named is none, and a `vocabulary` all of it.)
 """
 
-import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -21,8 +22,18 @@ from pydantic import (
 from stages import tasks, variants
 from stages.dataset.dataset import Dataset
 from stages.dataset.task import base_of
+from stages.plumbing import names
 from stages.plumbing.command import UserError, nearest
-from stages.plumbing.section import Section
+from stages.plumbing.section import (
+    BatchSize,
+    Distinct,
+    Epochs,
+    LearningRate,
+    Section,
+    Steps,
+    WarmupRatio,
+    WeightDecay,
+)
 from stages.plumbing.yaml_file import read_yaml
 from stages.sources.own_file.csv_file import CsvFile
 from stages.training.label_order import classes_of
@@ -34,7 +45,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class DownloadGlue(Section):
-    sources: Annotated[list[Literal["mirror", "hub", "site"]], Field(min_length=1)]
+    sources: Annotated[list[Literal["mirror", "hub", "site"]], Field(min_length=1), Distinct]
     mirror: str
     counts: Literal["published", "any"]
 
@@ -48,13 +59,13 @@ class TrainingSettings(Section):
 
     model: str
     checkpoint: str
-    max_length: Annotated[int, Field(ge=4)] | None
-    batch_size: int = Field(ge=1)
-    learning_rate: float = Field(gt=0)
-    epochs: float = Field(ge=0)
-    max_steps: int
-    warmup_ratio: float = Field(ge=0, lt=1)
-    weight_decay: float = Field(ge=0)
+    max_length: Annotated[int, Field(ge=4, le=100_000)] | None
+    batch_size: BatchSize
+    learning_rate: LearningRate
+    epochs: Epochs
+    max_steps: Steps
+    warmup_ratio: WarmupRatio
+    weight_decay: WeightDecay
     # used: of the model's pieces those alone that the training texts need.
     vocabulary: Literal["all", "used"] = "all"
     token_dropout: float = Field(default=0, ge=0, lt=1)  # share of the tokens hidden in training
@@ -64,6 +75,13 @@ class TrainingSettings(Section):
     def nothing_to_train(cls, given: Any) -> Any:
         """What a checkpoint does not need."""
         return NOT_TRAINED | given if isinstance(given, dict) and given.get("checkpoint") else given
+
+    @field_validator("checkpoint")
+    @classmethod
+    def one_model(cls, checkpoint: str, info: ValidationInfo) -> str:
+        if not checkpoint.strip() and not info.data.get("model", "no").strip():
+            raise ValueError("neither 'model' nor 'checkpoint' names one; name one of them")
+        return checkpoint
 
     @field_validator("max_length")
     @classmethod
@@ -92,37 +110,47 @@ class Finetune(Section):
     __pydantic_extra__: dict[str, TrainingSettings] = Field(init=False)
 
     # The first one's model is timed and ships; the others are evidence.
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-
-    @field_validator("seeds")
-    @classmethod
-    def distinct(cls, seeds: list[int]) -> list[int]:
-        if len(set(seeds)) < len(seeds):
-            raise ValueError("a seed stands there twice; name each once")
-        return seeds
+    # Whole numbers: DVC calls a folder after what stands there, be it 1.0 or yes.
+    seeds: Annotated[
+        list[Annotated[int, Field(ge=0, le=names.MOST)]], Field(min_length=1), Distinct
+    ]
 
 
 class Evaluate(Section):
-    batch_size: int = Field(ge=1)
+    batch_size: BatchSize
     min_other_answers_pct: float = Field(ge=0, le=100)
     padding: Literal["longest", "max_length"]
 
 
 class Latency(Section):
-    threads: Annotated[list[Annotated[int, Field(ge=1)] | Literal["all"]], Field(min_length=1)]
-    batch_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    # No machine has more than some hundred cores.
+    threads: Annotated[
+        list[Annotated[int, Field(ge=1, le=512)] | Literal["all"]], Field(min_length=1), Distinct
+    ]
+    batch_sizes: Annotated[list[BatchSize], Field(min_length=1), Distinct]
     # A p90 needs 64 samples at 99 % confidence (MLPerf LoadGen's rule), so fewer are refused.
-    queries: int = Field(ge=64)
-    rounds: int = Field(ge=1)
-    warmup: int = Field(ge=1)
+    queries: int = Field(ge=64, le=1_000_000)
+    rounds: int = Field(ge=1, le=1000)
+    warmup: int = Field(ge=1, le=100_000)
     padding: Literal["longest", "max_length"]
 
 
 class Compare(Section):
-    max_drop_points: float = Field(ge=0)
-    bootstrap_samples: int = Field(ge=100)
+    max_drop_points: float = Field(ge=0, le=100)
+    bootstrap_samples: int = Field(ge=100, le=10_000_000)
     confidence: float = Field(gt=0.5, lt=1)
-    price_per_core_hour: float = Field(ge=0)
+    price_per_core_hour: float = Field(ge=0, le=1_000_000)
+
+    @field_validator("confidence")
+    @classmethod
+    def within_the_samples(cls, confidence: float, info: ValidationInfo) -> float:
+        beyond = info.data.get("bootstrap_samples", 10_000_000) * (1 - confidence) / 2
+        if beyond < 1:
+            raise ValueError(
+                "not one of bootstrap_samples lies beyond an interval's end then; raise them, or "
+                "lower this"
+            )
+        return confidence
 
 
 class Export(Section):
@@ -131,8 +159,13 @@ class Export(Section):
     needs: Literal["any", "onnx", "no-compiler"]
 
 
+def is_task(name: str) -> str:
+    names.check("task", name)
+    return name
+
+
 class Params(Section):
-    tasks: Annotated[list[str], Field(min_length=1)]
+    tasks: Annotated[list[Annotated[str, AfterValidator(is_task)]], Field(min_length=1), Distinct]
     csv: dict[str, CsvFile]
     download_glue: DownloadGlue
     finetune: Finetune
@@ -193,11 +226,17 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     except FileNotFoundError:
         raise UserError(f"{path} is missing: run from the folder that holds dvc.yaml") from None
     params = parse(Params, raw, "")
+    trainings = params.finetune.__pydantic_extra__
+    check_names("task", "csv", params.csv)
+    check_names("task", "finetune", trainings)
+    check_names("variant", "quantize", params.quantize)
     for name in params.csv:
         check_own_name(name)
     for task in params.tasks:
         tasks.module_of(task, params.csv)
         check_training(task, params)
+    for task in trainings:
+        check_known(task, params)
     for name in params.quantize:
         params.variant(name)
     if variants.REFERENCE not in params.quantize:
@@ -231,16 +270,33 @@ def check_training(task: str, params: Params) -> None:
         raise UserError(f"{PARAMS_FILE}: csv.{base} names no file; name one in 'validation'")
 
 
+def check_names(kind: str, section: str, given: Iterable[str]) -> None:
+    """Raises UserError for a key of a section that can be no name."""
+    for name in given:
+        try:
+            names.check(kind, name)
+        except ValueError as error:
+            raise UserError(f"{PARAMS_FILE}: {section}: {error}") from None
+
+
+def check_known(task: str, params: Params) -> None:
+    """Raises UserError for training settings of no task: nothing would ever read them."""
+    try:
+        tasks.module_of(task, params.csv)
+    except UserError as error:
+        raise UserError(f"{PARAMS_FILE}: finetune.{task}: {error}") from None
+
+
 def check_own_name(name: str) -> None:
-    """Raises UserError for a name under `csv` that can be no folder's or is a built-in task's."""
+    """Raises UserError for a name under `csv` that is a built-in task's, or a second name."""
     if name in tasks.names():
         raise UserError(
             f"{PARAMS_FILE}: csv.{name} has the name of a built-in task; give it another one"
         )
-    if not re.fullmatch(r"[a-z0-9_]+", name) or "__" in name:
+    if base_of(name) != name:
         raise UserError(
-            f"{PARAMS_FILE}: csv.{name} is no name for a task; take small letters, digits and "
-            "single underscores (what follows '__' names other settings of the same task)"
+            f"{PARAMS_FILE}: csv.{name} is no name for a file's task; leave out the second "
+            "underscore (what follows two names other settings of the same task)"
         )
 
 

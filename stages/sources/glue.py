@@ -1,10 +1,6 @@
 """GLUE data from a mirror folder, the hub's parquet files, or the official download site."""
 
 import os
-import shutil
-import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +10,10 @@ from typing import TYPE_CHECKING
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
-from stages.plumbing.files import sha256
+from stages.plumbing.files import scratch_folder, sha256
+from stages.plumbing.lock import locked
 from stages.plumbing.paths import of_user
-from stages.sources import Unavailable, cache_folder, first_available, hub_parquet
+from stages.sources import Unavailable, archive, cache_folder, first_available, hub_parquet
 from stages.sources.glue_tsv import Layout, Parsed, read_folder
 from stages.sources.http import answers, download
 from stages.sources.hub_parquet import HubFiles, discarded_if_wrong
@@ -26,6 +23,7 @@ if TYPE_CHECKING:
 
 HUB_DATASET = "nyu-mll/glue"
 SITE = "https://dl.fbaipublicfiles.com/glue/data"
+UNPACKED = "unpacked.partial"
 SPLITS = {"train": "train", "validation": "validation", "test": "test"}
 
 Check = Callable[[Mapping[str, "pd.DataFrame"], FetchOptions], None]
@@ -56,14 +54,14 @@ def hub_files(task: Task, splits: dict[str, str] = SPLITS) -> HubFiles:
 
 
 def zipped(
-    task: Task, folder: str, archive: str, layout: Layout, splits: dict[str, str] = SPLITS
+    task: Task, folder: str, zip_name: str, layout: Layout, splits: dict[str, str] = SPLITS
 ) -> GlueFiles:
     """A task whose official download is a zip of the folder that a mirror holds.
 
     Args:
         splits: our split name -> the hub's.
     """
-    site = {archive: f"{SITE}/{archive}"}
+    site = {zip_name: f"{SITE}/{zip_name}"}
     return GlueFiles(folder, hub_files(task, splits), site, partial(read_folder, task, layout))
 
 
@@ -158,31 +156,16 @@ def from_site(files: GlueFiles, options: FetchOptions, check: Check) -> Fetched:
     for path, url in wanted.items():
         download(url, path)
     first = next(iter(wanted))
-    with discarded_if_wrong(wanted), tempfile.TemporaryDirectory(dir=first.parent) as temporary:
+    unpacked = first.parent / UNPACKED
+    with discarded_if_wrong(wanted), locked(unpacked), scratch_folder(unpacked):
         folder = first.parent
         if first.suffix == ".zip":
-            folder = Path(temporary)
-            unpack(first, files.folder, folder)
+            folder = unpacked
+            archive.copy_all(first, folder, files.folder, lambda name: name.endswith(".tsv"))
         parsed = parse(files, folder, "site")
         check(parsed.splits, options)
         checksums = {path.name: sha256(path) for path in wanted}
     return Fetched(parsed.splits, "site", checksums, left_out=parsed.left_out)
-
-
-def unpack(archive: Path, inside: str, folder: Path) -> None:
-    """Copy the .tsv files that lie directly in the archive's folder `inside` into `folder`.
-
-    Their paths are not followed, so that no member can be written anywhere else.
-    """
-    try:
-        with zipfile.ZipFile(archive) as members:
-            for name in members.namelist():
-                parent, _, base = name.rpartition("/")
-                if parent == inside and base.endswith(".tsv"):
-                    with members.open(name) as source, (folder / base).open("wb") as target:
-                        shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"{archive.name} is not a readable zip ({error})") from None
 
 
 def parse(files: GlueFiles, folder: Path, source: str) -> Parsed:

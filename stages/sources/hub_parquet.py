@@ -4,16 +4,23 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from numbers import Number
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from stages.plumbing.command import UserError
+from stages.plumbing.command import UserError, in_short
+from stages.plumbing.faults import of_the_machine
 from stages.plumbing.files import sha256
 from stages.sources import Unavailable, cache_folder
-from stages.sources.http import HttpError, answers, download, hub
+from stages.sources.address import hub
+from stages.sources.cached import forget, is_cached
+from stages.sources.http import HttpError, answers, download
 
 if TYPE_CHECKING:
     import pandas as pd
+
+MOST_BYTES = 2 << 30  # of one file
+MOST_UNPACKED = 8 << 30
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ def downloaded(files: HubFiles) -> "Iterator[tuple[dict[str, pd.DataFrame], dict
         UserError: the files cannot be read.
     """
     addresses = files.addresses()
-    if is_off() and not all(path.exists() for path in addresses):
+    if is_off() and not all(is_cached(path) for path in addresses):
         raise Unavailable("HF_HUB_OFFLINE is set")
     for path, url in addresses.items():
         download_from_hub(files.dataset, url, path)
@@ -80,7 +87,7 @@ def download_from_hub(dataset: str, url: str, path: Path) -> None:
     from huggingface_hub import get_token
 
     try:
-        download(url, path, token=get_token() or "")
+        download(url, path, token=get_token() or "", at_most=MOST_BYTES)
     except HttpError as error:
         if error.status in (401, 403):
             raise Unavailable(
@@ -98,18 +105,55 @@ def read(files: HubFiles, path: Path) -> "pd.DataFrame":
 
     name = f"the hub's {files.config}/{path.name}"
     try:
+        unpacked = unpacked_bytes(path)
+        if unpacked > MOST_UNPACKED:
+            raise UserError(
+                f"{name} would unpack to {unpacked / 1e9:.1f} GB; {MOST_UNPACKED / 1e9:.0f} GB are "
+                "allowed"
+            )
         frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
-        raise UserError(f"{name} is not a readable parquet file ({error})") from None
+        if of_the_machine(error):
+            raise
+        raise UserError(f"{name} is not a readable parquet file ({in_short(error)})") from None
     missing = set(files.columns) - set(frame.columns)
     if missing:
         raise UserError(f"{name} lacks {sorted(missing)}; it has {list(frame.columns)}")
     frame = frame.rename(columns=files.columns)[list(files.columns.values())]
+    for column in frame.columns.drop("id", errors="ignore"):
+        check_cells(name, frame[column])
     if "id" not in frame:
         frame.insert(0, "id", range(len(frame)))
     if is_float_dtype(frame["label"]):  # float32 there: a 3.8 would be 3.799999952
         frame["label"] = frame["label"].astype(float).round(6)
     return frame.astype({"id": str})
+
+
+def check_cells(name: str, column: "pd.Series[Any]") -> None:
+    """Raises UserError for a text that is none, and for a label that is no number.
+
+    Parquet keeps lists, bytes and nothing at all in any column, and pandas takes them as they are.
+    """
+    from pandas.api.types import infer_dtype, is_numeric_dtype
+
+    is_label = column.name == "label"
+    fits = is_numeric_dtype(column) if is_label else infer_dtype(column, skipna=False) == "string"
+    if fits and column.notna().all():
+        return
+    kind, wanted = (Number, "a number") if is_label else (str, "a text")
+    for row, cell in enumerate(column, start=1):
+        is_missing = cell is None or (isinstance(cell, float) and cell != cell)
+        if is_missing or not isinstance(cell, kind):
+            held = "nothing" if is_missing else f"{type(cell).__name__} ({str(cell)[:40]})"
+            raise UserError(f"{name} row {row}: '{column.name}' holds {held} instead of {wanted}")
+
+
+def unpacked_bytes(path: Path) -> int:
+    """As the file itself says, before anything is unpacked."""
+    from pyarrow.parquet import read_metadata
+
+    facts = read_metadata(path)
+    return sum(facts.row_group(i).total_byte_size for i in range(facts.num_row_groups))
 
 
 @contextmanager
@@ -123,5 +167,5 @@ def discarded_if_wrong(paths: Iterable[Path]) -> Iterator[None]:
         yield
     except UserError as error:
         for path in paths:
-            path.unlink(missing_ok=True)
+            forget(path)
         raise UserError(f"{error}. The download was removed, run again to get it anew") from None

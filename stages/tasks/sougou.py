@@ -14,7 +14,8 @@ import pandas as pd
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, sha256
+from stages.plumbing.files import sha256
+from stages.plumbing.json_file import read_json
 from stages.plumbing.paths import of_user
 from stages.sources.glue import mirror_folder
 from stages.sources.stratified import split
@@ -78,11 +79,9 @@ def read_labels(path: Path) -> tuple[str, ...]:
     form = f'it should be {{"name": id}} with the ids 0, 1, 2 ... as {LABELS} of the corpus is'
     try:
         ids = read_json(path)
-    except FileNotFoundError:
-        raise UserError(f"'{path}' is missing; {form}") from None
-    except ValueError as error:
-        raise UserError(f"'{path}' is not JSON ({error}); {form}") from None
-    if not isinstance(ids, dict) or not all(type(number) is int for number in ids.values()):
+    except UserError as error:
+        raise UserError(f"{error}; {form}") from None
+    if not all(type(number) is int for number in ids.values()):
         raise UserError(f"'{path}' does not map names to whole numbers; {form}")
     if len(ids) < 2 or sorted(ids.values()) != list(range(len(ids))):
         raise UserError(f"'{path}' has the ids {sorted(ids.values())}; {form}")

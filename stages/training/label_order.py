@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from stages.dataset.task import Task
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.sources.own_file.labels import GENERIC, spelling
 from stages.training.model_names import resolve
 

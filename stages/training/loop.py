@@ -3,17 +3,18 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 import numpy as np
-import pandas as pd
 
 from stages.model.tokens import Tokens
-from stages.plumbing.files import write_text
+from stages.plumbing.disk import need_room
+from stages.plumbing.files import remove, write_text
 from stages.plumbing.imports import checksum_of
+from stages.plumbing.manifest import MANIFEST, Damaged, verify_folder, write_checksums
 from stages.plumbing.memory import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 # Checkpoints of unfinished trainings; outside the outs, which DVC empties before each run.
 UNFINISHED = Path(".training")
-FINISHED_WRITING = "complete"
+CHECKPOINT_SIZE = 3  # times the weights: themselves, and two moments of the optimizer
 
 # Labels, logits -> metrics.
 Score = Callable[[np.ndarray, np.ndarray], dict[str, float]]
@@ -62,9 +63,31 @@ class Trained:
     device: str
 
 
-def with_labels(encoded: list[Tokens], rows: pd.DataFrame) -> list[Example]:
-    labels = rows["label"].tolist()
-    return [tokens | {"labels": label} for tokens, label in zip(encoded, labels, strict=True)]
+@dataclass(frozen=True)
+class Examples(Sequence[Example]):
+    """Rows to learn from, each made when it is asked for.
+
+    Attributes:
+        labels: shape (rows,), or (rows, outputs) for logits.
+    """
+
+    tokens: Sequence[Tokens]
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert len(self.tokens) == len(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @overload
+    def __getitem__(self, at: int) -> Example: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Example]: ...
+    def __getitem__(self, at: int | slice) -> Example | list[Example]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        return self.tokens[at] | {"labels": self.labels[at].tolist()}
 
 
 def train(
@@ -72,11 +95,11 @@ def train(
     tokenizer: "PreTrainedTokenizerBase",
     schedule: Schedule,
     seed: int,
-    rows: list[Example],
+    rows: Sequence[Example],
     unfinished: Path,
     code: str,
     settings: str,
-    validation: list[Example] | None = None,
+    validation: Sequence[Example] | None = None,
     score: Score | None = None,
 ) -> Trained:
     """Train `model` in place; epochs of 0 only scores it.
@@ -105,7 +128,7 @@ def train(
         eval_dataset=validation,
         data_collator=collator(tokenizer),
         compute_metrics=metrics if score else None,
-        callbacks=[mark_complete()],
+        callbacks=[seal()],
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(progress_bar())
@@ -173,17 +196,25 @@ def progress_bar() -> Any:
     return Bar()
 
 
-def mark_complete() -> Any:
+def seal() -> Any:
     from transformers import TrainerCallback
 
-    class MarkComplete(TrainerCallback):
-        """A checkpoint without this mark was cut off by a kill and is not resumed from."""
+    class Seal(TrainerCallback):
+        """A checkpoint without a manifest was cut off by a kill and is not resumed from."""
+
+        def on_epoch_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+            # torch's writer, of optimizer.pt, ends the process on a full disk.
+            if control.should_save:
+                need_room(Path(args.output_dir), CHECKPOINT_SIZE * bytes_of(more["model"]))
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            write_text(folder / FINISHED_WRITING, "")
+            write_checksums(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
-    return MarkComplete()
+    return Seal()
+
+
+def bytes_of(model: "nn.Module") -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in model.parameters())
 
 
 def numbers_of(schedule: Schedule) -> list[float]:
@@ -204,8 +235,11 @@ def digest_of(model: "nn.Module") -> str:
     return digest.hexdigest()
 
 
-def digest_of_rows(rows: list[Example]) -> str:
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+def digest_of_rows(rows: Sequence[Example]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row).encode())
+    return digest.hexdigest()
 
 
 def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None:
@@ -216,10 +250,19 @@ def keep_only_own_checkpoints(unfinished: Path, wanted: "hashlib._Hash") -> None
 
 
 def last_checkpoint(unfinished: Path) -> str | None:
-    checkpoints = sorted(
-        (mark.parent for mark in unfinished.glob(f"checkpoint-*/{FINISHED_WRITING}")),
-        key=lambda folder: int(folder.name.removeprefix("checkpoint-")),
-    )
-    if checkpoints:
-        print(f"continuing from step {checkpoints[-1].name.removeprefix('checkpoint-')}")
-    return str(checkpoints[-1]) if checkpoints else None
+    """The last that is whole and unaltered; one that is damaged is removed, and said."""
+
+    def step(folder: Path) -> int:
+        return int(folder.name.removeprefix("checkpoint-"))
+
+    checkpoints = (file.parent for file in unfinished.glob(f"checkpoint-*/{MANIFEST}"))
+    for folder in sorted(checkpoints, key=step, reverse=True):
+        try:
+            verify_folder(folder)
+        except Damaged as reason:
+            print(f"not continued from there: {str(reason).partition(';')[0]}")
+            remove(folder)
+            continue
+        print(f"continuing from step {step(folder)}")
+        return str(folder)
+    return None

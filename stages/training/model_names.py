@@ -1,15 +1,19 @@
 """A model's name in params.yaml -> where its weights and tokenizer are. Imports nothing slow."""
 
-import json
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stages.plumbing.command import UserError, nearest
+from stages.plumbing.json_file import read_json
+from stages.plumbing.manifest import check_links
 from stages.plumbing.paths import of_user
 from stages.sources.model_hub import WEIGHTS, fetch_model
 from stages.sources.packaged import packaged
 
 MINILM = "minilm-l6"
+# Becomes an address and a folder of the hub's cache.
+HUB_ID = re.compile(r"(\w[\w.-]*/)?\w[\w.-]*", re.ASCII)
 
 # Models that need no hub, as they differ from the defaults of transformers.BertConfig.
 ARCHITECTURES: dict[str, dict[str, float]] = {
@@ -95,7 +99,7 @@ def resolve(name: str, with_weights: bool = True) -> Pretrained:
             f"the model folder '{name}' does not exist (~ and $VARIABLES are expanded); give a "
             "folder or a hub id"
         )
-    if name.count("/") > 1 or ":" in name or not name.strip():
+    if not HUB_ID.fullmatch(name):
         known = [*packaged(), *ARCHITECTURES, "random:<model>"]
         raise UserError(f"unknown model '{name}'; {nearest(name, known)}, a folder or a hub id")
     fetched = fetch_model(name, with_weights)
@@ -107,7 +111,10 @@ LFS = b"version https://git-lfs"
 
 
 def check_folder(folder: Path, with_weights: bool = True) -> None:
-    """Raises UserError where transformers could not load a model from it, for what is known."""
+    """Raises UserError where transformers could not load a model from it, for what is known.
+
+    So for a link that leads out of it: whatever is there might ship as part of the tokenizer.
+    """
     for path in sorted(folder.iterdir()):
         if path.is_file() and path.stat().st_size < 1000 and path.read_bytes().startswith(LFS):
             raise UserError(
@@ -115,7 +122,7 @@ def check_folder(folder: Path, with_weights: bool = True) -> None:
                 "repository that it is from"
             )
     if (folder / ADAPTER).exists() and not (folder / "config.json").exists():
-        base = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+        base = read_json(folder / ADAPTER)
         raise UserError(
             f"the model folder '{folder}' is an adapter of PEFT to "
             f"{base.get('base_model_name_or_path') or 'another model'}; merge it with "
@@ -128,7 +135,7 @@ def check_folder(folder: Path, with_weights: bool = True) -> None:
             f"the model folder '{folder}' has no weights ({' or '.join(WEIGHTS)}); save the model "
             f"with save_pretrained, or name it 'random:{folder}' to measure speed and size alone"
         )
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"the config.json of the model folder '{folder}' is not JSON") from None
+    read_json(folder / "config.json")
+    # In the hub's own cache a snapshot is made of links to files that lie side by side for all.
+    snapshots = folder.resolve().parent
+    check_links(folder, *([snapshots.with_name("blobs")] if snapshots.name == "snapshots" else []))

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.dataset.task import Task
-from stages.plumbing.command import UserError, is_disk_full
+from stages.model.from_folder import from_folder
+from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 from stages.sources.model_hub import REMEDY
-from stages.training import ibert_checkpoint, loading_report
+from stages.training import config_size, ibert_checkpoint, loading_report
 from stages.training.label_order import order_of, reorder_head
 from stages.training.model_names import OF_PIECES, Pretrained
 from stages.training.vocabularies import character_tokenizer, piece_tokenizer
@@ -15,7 +18,6 @@ from stages.training.vocabularies import character_tokenizer, piece_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-KNOWN = "Take a model of a family that transformers knows by itself"
 SAFELY = "Get it anew, as safetensors where that is offered"
 XLNET_INPUTS = ["input_ids", "token_type_ids", "attention_mask"]
 
@@ -49,15 +51,13 @@ def load(
     except UserError:
         raise
     except Exception as error:  # safetensors, tokenizers, hub and configurations each raise theirs
-        if is_disk_full(error):
+        if of_the_machine(error):
             raise
         remedy = REMEDY
         if not isinstance(error, OSError):
             outputs = f"{task.outputs} {'output' if task.outputs == 1 else 'outputs'}"
             remedy = f"Check that it is a classifier with {outputs} or a plain encoder"
         reason = str(error).strip().split("\n")[0][:300]
-        if "trust_remote_code" in str(error):
-            reason, remedy = "it brings code of its own, which is never run.", KNOWN
         if "weights_only" in str(error):  # torch advises to run whatever the file says
             reason, remedy = "its weights are no file of tensors alone, or a damaged one.", SAFELY
         raise UserError(f"cannot load the model '{model.name}': {reason} {remedy}") from None
@@ -78,7 +78,8 @@ def load_or_raise(
     if model.architecture is not None:
         config = BertConfig(**model.architecture)
     else:
-        config = AutoConfig.from_pretrained(model.location, trust_remote_code=False)
+        config_size.check_folder(model.name, Path(model.location))
+        config = from_folder(AutoConfig, model.location)
     is_ibert = config.model_type == ibert_checkpoint.MODEL_TYPE
     if is_ibert:
         config = ibert_checkpoint.as_roberta(model, config)
@@ -110,12 +111,12 @@ def load_or_raise(
         return made, tokenizer
 
     def read(renamed: dict[str, str] | None) -> tuple[Any, Any]:
-        loaded: tuple[Any, Any] = AutoModelForSequenceClassification.from_pretrained(
+        loaded: tuple[Any, Any] = from_folder(
+            AutoModelForSequenceClassification,
             model.location,
             config=config,
             dtype=torch.float32,
             output_loading_info=True,
-            trust_remote_code=False,
             key_mapping=renamed,
             ignore_mismatched_sizes=True,  # another task's head makes room for a new one
         )
@@ -154,18 +155,17 @@ def tokenizer_of(model: Pretrained, offers: dict[str, list[str]]) -> "PreTrained
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            model.tokenizer, trust_remote_code=False, **offers
-        )
+        tokenizer: PreTrainedTokenizerBase = from_folder(AutoTokenizer, model.tokenizer, **offers)
+    except UserError:
+        raise
     except Exception as error:
-        if "trust_remote_code" in str(error):
-            raise
         reason = str(error).strip().split("\n")[0][:200]
         raise UserError(
             f"the model '{model.name}' has no tokenizer that transformers can read ({reason}); "
             "save it beside the weights with tokenizer.save_pretrained, or install the package "
             "that is named here"
         ) from None
+    tokenizer.init_kwargs.pop("auto_map", None)  # see `configure`
     return tokenizer
 
 
@@ -188,6 +188,7 @@ OF_FAMILY = {"big_bird": {"attention_type": "original_full"}}
 
 def configure(config: Any, task: Task) -> None:
     """The head that `task` needs, its loss and the names of its outputs; no run-time switches."""
+    config.__dict__.pop("auto_map", None)  # code of its own, which what is saved shall not name
     for name, value in (SWITCHES | OF_FAMILY.get(config.model_type, {})).items():
         if hasattr(config, name):
             setattr(config, name, value)

@@ -2,35 +2,35 @@
 
 from typing import Any, Literal
 
-import pandas as pd
 from torch import nn
 
+from stages.dataset import stored
 from stages.model.artifact import read_recipe
 from stages.model.classifier import predictor
 from stages.model.ingredients import Ingredients
-from stages.model.tokens import batches_of, encode, load_tokenizer, predict_all
-from stages.training.loop import Example, with_labels
+from stages.model.tokens import batches, encode, load_tokenizer, predict_all
+from stages.training.loop import Examples
 
 Target = Literal["fp32_logits", "labels"]
 BATCH_SIZE = 32
 
 
-def examples_to_learn(ingredients: Ingredients, model: nn.Module, target: Target) -> list[Example]:
+def examples_to_learn(ingredients: Ingredients, model: nn.Module, target: Target) -> Examples:
     """The training rows with their labels, or with the logits that `model` gives them.
 
     To learn logits, `model` gets mean squared error as its loss and loses its dropout, without
     which they were computed.
     """
-    recipe, rows = read_recipe(ingredients.checkpoint), pd.read_parquet(ingredients.train)
-    tokenizer, task = load_tokenizer(ingredients.checkpoint), ingredients.task
-    examples = with_labels(encode(tokenizer, task, rows, recipe), rows)
+    recipe, tokenizer = read_recipe(ingredients.checkpoint), load_tokenizer(ingredients.checkpoint)
+    task, train = ingredients.task, ingredients.train
+    tokens = encode(tokenizer, task, stored.pieces(train, task.text_columns), recipe)
     if target == "labels":
-        return examples
-    padded = batches_of(tokenizer, task, rows, recipe, BATCH_SIZE, "longest")
-    logits = predict_all(predictor(model), padded, len(rows))
+        return Examples(tokens, stored.labels(train))
+    padded = batches(tokenizer, tokens, BATCH_SIZE, "longest", recipe.max_length)
+    logits = predict_all(predictor(model), padded, len(tokens))
     config: Any = model.config
     config.problem_type = "regression"  # mean squared error over all logits
     for child in model.modules():
         if isinstance(child, nn.Dropout):
             child.p = 0.0
-    return [row | {"labels": own} for row, own in zip(examples, logits.tolist(), strict=True)]
+    return Examples(tokens, logits)

@@ -9,11 +9,14 @@ be spelt (Abdaoui et al., 2020, "Load What You Need").
 import json
 import tempfile
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.model.from_folder import from_folder
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -22,7 +25,7 @@ TOKENIZER, SETTINGS = "tokenizer.json", "tokenizer_config.json"
 # What begins a piece that is not all of a word, or one that is.
 MARKS = {"Unigram": "▁", "WordPiece": "##"}
 IDS = ("pad", "bos", "eos", "cls", "sep", "mask")
-TEXTS_AT_ONCE = 1000
+TEXTS_AT_ONCE = 100
 
 
 def keep_used(
@@ -55,9 +58,9 @@ def keep_used(
 
 def used_ids(tokenizer: "PreTrainedTokenizerBase", texts: Iterable[str]) -> set[int]:
     used: set[int] = set()
-    every = [str(text) for text in texts]
-    for i in range(0, len(every), TEXTS_AT_ONCE):
-        used.update(*tokenizer(every[i : i + TEXTS_AT_ONCE])["input_ids"])
+    left = iter(texts)
+    while some := list(islice(left, TEXTS_AT_ONCE)):
+        used.update(*tokenizer([str(text) for text in some])["input_ids"])
     return used
 
 
@@ -132,5 +135,5 @@ def with_state(
         path.unlink()
     write_json(folder / TOKENIZER, state)
     write_json(folder / SETTINGS, settings)
-    cut: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    cut: PreTrainedTokenizerBase = from_folder(AutoTokenizer, folder)
     return cut

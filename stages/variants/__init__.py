@@ -22,8 +22,10 @@ from stages.model.artifact import (
     write_manifest,
 )
 from stages.model.ingredients import Ingredients, Skipped
-from stages.plumbing.command import UserError, in_short, is_disk_full, nearest, unwritable
-from stages.plumbing.files import read_json, scratch_folder
+from stages.plumbing.command import UserError, in_short, nearest
+from stages.plumbing.faults import of_the_machine
+from stages.plumbing.files import scratch_folder
+from stages.plumbing.json_file import read_json
 from stages.plumbing.section import Section
 
 if TYPE_CHECKING:
@@ -189,7 +191,7 @@ def build_artifact(
         raise
     except Exception as error:
         kind = read_json(ingredients.checkpoint / "config.json")["model_type"]
-        if name == REFERENCE or kind in FAMILIES or is_disk_full(error) or unwritable(error):
+        if name == REFERENCE or kind in FAMILIES or of_the_machine(error):
             raise
         # A library's, on an architecture that it does not know. The others go on.
         for path in folder.iterdir():

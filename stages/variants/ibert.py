@@ -9,11 +9,12 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages.plumbing.section import Rows
 from stages.variants import OWN_LIBRARY, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
-    rows: int = Field(256, ge=1)  # of train, for the ranges of what has 16 bits
+    rows: Rows = 256  # of train, for the ranges of what has 16 bits
     max_weight_error: float = Field(0.03, ge=0, lt=1)  # as in int8_fast
 
 

@@ -6,13 +6,12 @@ it shows is what these formats cost in accuracy, beside those of `ibert`.
 
 from pathlib import Path
 
-from pydantic import Field
-
+from stages.plumbing.section import Rows
 from stages.variants import Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
-    rows: int = Field(256, ge=1)  # of train, for the activation ranges
+    rows: Rows = 256  # of train, for the activation ranges
 
 
 def build(ingredients: Ingredients, folder: Path, params: Params) -> None:

@@ -11,13 +11,14 @@ from typing import Literal
 from pydantic import Field
 
 from stages.plumbing.files import write_json
+from stages.plumbing.section import Rows
 from stages.variants import Ingredients, Variant, VariantParams
 
 SEED = 0
 
 
 class Params(VariantParams):
-    rows: int = Field(256, ge=1)  # of train, chosen with a fixed seed
+    rows: Rows = 256  # of train, chosen with a fixed seed
     method: Literal["percentile", "mse"] = "percentile"
     percentile: float = Field(99.999, gt=50, le=100)  # of the values inside the range
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows

@@ -1,17 +1,23 @@
 """Outputs that no stage makes any more: of a variant or seed that was taken out of params.yaml.
 
+And what a killed stage was writing, where it will never run again, or not soon.
+
 DVC forgets such files and leaves them lying, in folders on which later stages depend: no other
 clone would have the same folder. Only what a stage of this project wrote is removed, by its name
 and manifest, and nothing that params.yaml lists; DVC's cache keeps what was committed to it.
 """
 
+import os
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
-from stages.model.artifact import MANIFEST, RECIPE
+from stages.model.artifact import RECIPE
 from stages.plumbing import paths
-from stages.plumbing.files import PARTIAL
+from stages.plumbing.files import PARTIAL, target_of, tidy
+from stages.plumbing.lock import ENDING, is_locked, locked
+from stages.plumbing.manifest import MANIFEST
 from stages.settings.params import Params
 
 TRAINED = "finetuned"
@@ -53,7 +59,27 @@ def holds_a_model(path: Path, params: Params) -> bool:
     return any(path.resolve() in (model, *model.parents) for model in named)
 
 
+def half_written(task: str) -> Iterator[Path]:
+    """Targets that a process was writing; whether it still is, their locks know."""
+    for root in (paths.DATA, paths.MODELS, paths.METRICS, paths.REPORTS, paths.EXPORTS):
+        for place, folders, files in os.walk(root):
+            found = [Path(place, name) for name in (*folders, *files) if name.endswith(PARTIAL)]
+            folders[:] = [name for name in folders if not name.endswith(PARTIAL)]
+            if Path(place) == root:
+                folders[:] = [name for name in folders if name == task]
+                found = [path for path in found if path.name.startswith(f"{task}.")]
+            yield from {target for path in found if (target := target_of(path))}
+            for path in found:
+                if path.name.endswith(ENDING):  # of a process that was killed, or at work
+                    is_locked(path.with_name(path.name.removesuffix(ENDING)))
+
+
 def remove_leftovers(task: str, params: Params) -> None:
+    for target in half_written(task):
+        if not is_locked(target):
+            print(f"{target}: what a killed stage left of it is cleared away")
+            with locked(target):
+                tidy(target)
     for path in leftovers(task, params):
         print(f"{path} belongs to nothing that params.yaml lists: removed")
         if path.is_dir():

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from stages.dataset.task import base_of
-from stages.model.artifact import checksums
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
+from stages.plumbing.manifest import checksums
 from stages.plumbing.paths import of_user
+from stages.plumbing.private import cleaned, shortened
 from stages.settings.params import Params
 
 
@@ -39,7 +40,8 @@ def outside_files(task: str, params: Params, known: dict[str, Any]) -> dict[str,
             # Numbered, because two may have one name; a path would be this machine's own.
             parts[part] = {f"{i} {file.name}": of(file) for i, file in enumerate(files, start=1)}
         elif known.get("settings") == parts["settings"] and part in known:
-            print(f"{task}: {missing[0]} is not here; what was built from it before stands")
+            file = cleaned(missing[0])
+            print(f"{task}: {file} is not here; what was built from it before stands")
             parts[part] = known[part]
         else:
             raise UserError(f"{missing[0]} does not exist, which {task} needs; correct the path")
@@ -50,12 +52,15 @@ def own_settings(task: str, params: Params) -> dict:
     """The entry of `csv`, which no other task shall notice a change of.
 
     With the checkpoint, whose classes' order a file takes on, and which needs no training rows.
+    What is written here goes to git, so whose home a file lies in is left out.
     """
     own = params.csv.get(base_of(task))
     if own is None:
         return {}
     checkpoint = params.training(task).checkpoint
-    return own.model_dump(mode="json") | ({"checkpoint": checkpoint} if checkpoint else {})
+    settings = own.model_dump(mode="json") | ({"checkpoint": checkpoint} if checkpoint else {})
+    paths = ("train", "validation", "test", "checkpoint")
+    return settings | {key: shortened(settings[key]) for key in paths if key in settings}
 
 
 def local_model(task: str, params: Params, known: dict) -> list[Path]:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 import stages
 from stages.settings.writing import merge
-from tests.conftest import save_tiny_bert, write_tutorial_layout
+from tests.conftest import write_tiny_bert, write_tutorial_layout
 from tests.faults import warm
 from tests.faults.comparing import Files, Reference, below, read_files, varying
 from tests.faults.events import Armed, Plan, read_log
@@ -127,8 +127,7 @@ class Laboratory:
                 shutil.copytree(folder, place.cache, dirs_exist_ok=True)
         rows = {split: number - fewer_rows for split, number in ROWS.items()}
         write_tutorial_layout(place.project / "mirror/MRPC", rows)
-        (place.project / "tiny-bert").mkdir()
-        save_tiny_bert(place.project / "tiny-bert")
+        write_tiny_bert(place.project / "tiny-bert")
         values = yaml.safe_load((ROOT / "params.yaml").read_text())
         merge(values, SETTINGS)
         merge(values, more)

@@ -209,11 +209,9 @@ def configuration(data: bytes) -> None:
 
 @cache
 def model_folder() -> Path:
-    from tests.conftest import save_tiny_bert
+    from tests.conftest import write_tiny_bert
 
-    model = folder() / "model"
-    model.mkdir()
-    return save_tiny_bert(model)
+    return write_tiny_bert(folder() / "model")
 
 
 def packed(data: bytes) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.conftest import Repo
+from tests.pipeline.conftest import Repo, of_stage
 
 
 def kill_when(process: "subprocess.Popen[bytes]", condition: Callable[[], bool]) -> None:
@@ -54,7 +54,7 @@ STAGES = [
     (
         "export mrpc",
         ["exports/mrpc", "metrics/mrpc/export.json", "metrics/mrpc/ships.json"],
-        (5, 8),
+        (8,),
     ),
 ]
 
@@ -80,7 +80,7 @@ def test_killed_while_it_writes(
 
 
 def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    command = of_stage("finetune", "mrpc", "42")
     outputs = (
         f"{SEED}/finetuned",
         "metrics/mrpc/finetune/seed_42.json",
@@ -90,7 +90,7 @@ def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo
     unfinished = repo.folder / ".training/mrpc-42"
 
     def first_epoch_is_over() -> bool:
-        return next(unfinished.glob("checkpoint-*/complete"), None) is not None
+        return next(unfinished.glob("checkpoint-*/manifest.json"), None) is not None
 
     kill_when(repo.start(*command), first_epoch_is_over)
     assert "continuing from step 58" in repo.run(*command)
@@ -99,13 +99,13 @@ def test_finetune_killed_between_epochs_continues_to_the_same_weights(repo: Repo
 
 
 def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    command = of_stage("finetune", "mrpc", "42")
     undisturbed = repo.contents(f"{SEED}/finetuned")
     unfinished = repo.folder / ".training/mrpc-42"
 
     def is_being_saved() -> bool:
         found = list(unfinished.glob("checkpoint-*/model.safetensors"))
-        return any(not (path.parent / "complete").exists() for path in found)
+        return any(not (path.parent / "manifest.json").exists() for path in found)
 
     kill_when(repo.start(*command), is_being_saved)
     assert "continuing" not in repo.run(*command)
@@ -113,9 +113,9 @@ def test_a_half_written_checkpoint_is_not_resumed_from(repo: Repo) -> None:
 
 
 def test_other_settings_do_not_continue_an_unfinished_training(repo: Repo) -> None:
-    command = ("python", "-m", "stages.finetune", "mrpc", "42")
+    command = of_stage("finetune", "mrpc", "42")
     unfinished = repo.folder / ".training/mrpc-42"
-    kill_when(repo.start(*command), lambda: any(unfinished.glob("checkpoint-*/complete")))
+    kill_when(repo.start(*command), lambda: any(unfinished.glob("checkpoint-*/manifest.json")))
     repo.set_params({"finetune": {"mrpc": {"max_steps": 2}}})
     assert "continuing" not in repo.run(*command)
 
@@ -129,7 +129,7 @@ def has_ended(process: psutil.Process) -> bool:
 
 
 def test_latency_killed_leaves_no_process_and_no_half_result(repo: Repo) -> None:
-    command = ("python", "-m", "stages.latency", "mrpc")
+    command = of_stage("latency", "mrpc")
     before = repo.contents("metrics/mrpc/latency")
     process = repo.start(*command)
 
@@ -157,7 +157,7 @@ def test_two_timings_wait_for_each_other(repo: Repo) -> None:
     from stages.latency import lock_file
 
     with FileLock(lock_file(), mode=0o666):
-        process = repo.start("python", "-m", "stages.latency", "mrpc", log=True)
+        process = repo.start(*of_stage("latency", "mrpc"), log=True)
         assert process.stdout is not None
         while b"another timing run" not in (line := process.stdout.readline()):
             assert line, "ended without waiting"
@@ -172,6 +172,6 @@ def test_dvc_itself_killed_in_the_middle_of_training(fresh: Repo, finished: Repo
     """No stale lock, no half-made stage in dvc.lock; the next run gives the same model."""
     unfinished = fresh.folder / ".training/mrpc-42"
     stage = "finetune@mrpc-42"
-    kill_when(fresh.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/complete")))
+    kill_when(fresh.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/manifest.json")))
     assert stage in fresh.repro(stage)
     assert fresh.contents(f"{SEED}/finetuned") == finished.contents(f"{SEED}/finetuned")

@@ -13,6 +13,7 @@ import pytest
 
 from bench.other_tools import pipeline
 from stages.measure.accuracy import answers
+from stages.plumbing.manifest import write_checksums
 from tests.pipeline.conftest import Repo
 
 INT8 = "int8_dynamic"
@@ -33,6 +34,7 @@ def change_answers(repo: Repo) -> pd.DataFrame:
         table.loc[row, f"logit_{1 - given}"] = table.loc[row, f"logit_{given}"] + far
     table["predicted"] = answers(table[["logit_0", "logit_1"]].to_numpy())
     table.to_csv(path, index=False)
+    repo.note_predictions("mrpc", 42, INT8)
     return fp32.loc[rows].reset_index(drop=True)
 
 
@@ -45,6 +47,7 @@ def changed(finished: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     rows.loc[1, "sentence1"] = EVIL
     rows.loc[2, "sentence2"] = "endless " * 200_000
     rows.to_parquet(path)
+    write_checksums(path.parent)
     change_answers(repo)
     repo.stage("compare", "mrpc")
     return repo

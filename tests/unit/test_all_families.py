@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from tests.all_families import FAMILIES, RESULTS, WORKS, outcomes
 
 COMMITTED: dict[str, dict[str, str]] = read_json(RESULTS)

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
-from bench import kernels, options, ours, peers, race, report, runner, workloads
-from bench.__main__ import write
+from bench import __main__ as command_line
+from bench import kernels, options, ours, peers, race, report, reruns, runner, workloads
 from bench.arithmetic import (
     best_peer,
     differing,
@@ -30,7 +31,8 @@ from bench.workloads import BERT, Operations, Rows, Workload, make_workload
 from stages.model.artifact import read_manifest
 from stages.model.ingredients import Skipped
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.tasks import mrpc
 from tests.building import make_ingredients, training_rows
 
@@ -103,6 +105,17 @@ class TestWorkloads:
     def test_a_missing_checkpoint_says_what_to_run(self, rows: Rows, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="make repro"):
             workloads.fine_tuned_model(rows, tmp_path / "none", tmp_path / "copy")
+
+    def test_it_is_missed_before_anything_is_timed(
+        self, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(workloads, "rows", lambda _: rows)
+        monkeypatch.setattr(workloads, "random_model", lambda _, folder: folder)
+        monkeypatch.setattr(command_line, "ceilings", lambda _: {})
+        monkeypatch.setattr(command_line, "race", lambda *_: pytest.fail("a model was timed"))
+        with pytest.raises(UserError, match="make repro"):
+            command_line.main(settings(["--quick", "--parts", "race", "--checkpoint", "none"]))
 
 
 class TestRunning:
@@ -180,7 +193,7 @@ class TestRunning:
         folder.mkdir()
         files = ours.Ours("int8_static").prepare(checkpoint, folder, HERE)
         assert files == ["model.safetensors"]
-        assert read_json(folder / "calibration_rows.json") == rows.train["id"].tolist()
+        assert read_json(folder / "calibration_rows.json", list) == rows.train["id"].tolist()
         assert read_manifest(folder).quantized_ops > 0
         assert list(tmp_path.iterdir()) == [folder]
 
@@ -199,6 +212,41 @@ class TestRunning:
     def test_unknown_peers_name_the_nearest(self) -> None:
         with pytest.raises(UserError, match="did you mean 'torch_int8'"):
             settings(["--peers", "torch_int9"])
+
+    def test_one_peer_alone_races_on_one_thread_and_writes_beside_the_whole_race(self) -> None:
+        chosen = settings(["--peer", "onnxruntime_int8"])
+        assert chosen.runners == ["onnxruntime_int8", "fp32", "int8_fast", "ibert"]
+        assert (chosen.threads, chosen.parts) == ([1], ["race"])
+        assert chosen.folder == options.SCRATCH / "part"
+
+
+class TestReruns:
+    def test_the_next_race_lies_where_a_new_draw_would(self) -> None:
+        """Against scipy's own t interval of a mean, wider by the spread of a single race."""
+        values = [1.5, 1.6, 1.64]
+        low, high = reruns.of_the_next(values)
+        logs = np.log(values)
+        of_mean = stats.t.interval(0.95, 2, logs.mean(), stats.sem(logs))
+        wider = 2  # (1 + 1/3)^0.5 standard deviations are twice the (1/3)^0.5 of the mean
+        assert np.log([low, high]) - logs.mean() == pytest.approx(
+            wider * (np.array(of_mean) - logs.mean())
+        )
+
+    def test_races_are_kept_and_those_of_another_cpu_left_out_of_the_table(
+        self, tmp_path: Path
+    ) -> None:
+        committed = read_json(options.HERE / "results.json")
+        other = committed | {"environment": committed["environment"] | {"cpu": "another"}}
+        file = tmp_path / "reruns.json"
+        reruns.add(committed, "2026-01-02T03:04", 12.3, file)
+        reruns.add(other, "2026-01-03T03:04", 0.0, file)
+        reruns.add(committed, "2026-01-04T03:04", 0.0, file)
+        table = reruns.markdown(committed, read_json(file, list))
+        assert "2026-01-02 03:04" in table
+        assert "12 %" in table
+        assert "2026-01-03" not in table
+        lead = committed["targets"][1]["measured"]
+        assert f"{lead:.2f} to {lead:.2f}" in table.splitlines()[-1]  # three equal races
 
 
 class TestArithmetic:
@@ -357,9 +405,9 @@ def test_the_same_samples_give_the_same_file(tmp_path: Path) -> None:
     timed = {"m": 64, "n": 768, "k": 768, "contender": "ort", "ms": 0.12345}
     fp32 = timed | {"contender": "fp32", "ms": 1.0}
     measured.kernels = {"samples": [timed, fp32], "left_out": {}, "hidden_by": {}}
-    write(measured, chosen)
+    command_line.write(measured, chosen)
     first = (tmp_path / "samples.csv.gz").read_bytes()
-    write(measured, chosen)
+    command_line.write(measured, chosen)
     assert (tmp_path / "samples.csv.gz").read_bytes() == first
     assert pd.read_csv(tmp_path / "samples.csv.gz")["ms"].tolist() == [0.1235, 1.0]
 

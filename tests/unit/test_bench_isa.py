@@ -49,7 +49,8 @@ def test_a_library_without_a_known_way_is_refused(monkeypatch: pytest.MonkeyPatc
 def test_the_shim_hides_the_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own `cpuid` is patched like a library's, and answers without AVX-512 and VNNI."""
     monkeypatch.chdir(tmp_path)
-    shim = compiled("hide_isa.cpp", cache=tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shim = compiled("hide_isa.cpp")
     before, vendor = ask(shim, 7), ask(shim, 0)[1:]
     # All but the one by which the shim itself asks the CPU: that must stay.
     addresses = [a for a in isa.cpuid_addresses(Path(shim._name)) if in_ask(shim, a)]
@@ -65,8 +66,11 @@ def test_the_shim_hides_the_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @with_compiler
-def test_the_shim_refuses_an_address_without_cpuid(tmp_path: Path) -> None:
-    shim = compiled("hide_isa.cpp", cache=tmp_path)
+def test_the_shim_refuses_an_address_without_cpuid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    shim = compiled("hide_isa.cpp")
     shim.hide_isa.restype = ctypes.c_long
     array = (ctypes.c_uint64 * 1)(64)
     assert shim.hide_isa(shim._name.encode(), array, 1) == -2

@@ -24,7 +24,8 @@ from stages.model.artifact import RECIPE, read_recipe
 from stages.model.classifier import load_checkpoint, predictor
 from stages.model.ingredients import Skipped
 from stages.model.tokens import Batch
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.tasks import mrpc
 from tests.building import as_if_trained, batch, make_ingredients, training_rows
 

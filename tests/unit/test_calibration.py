@@ -1,5 +1,6 @@
 """Calibration: which rows are looked at, and which range their activations are given."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from stages.engines.int8.quantizers import Range, affine
 from stages.model.classifier import load_checkpoint
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
 from stages.variants import Ingredients
 from tests.building import as_if_trained, batch, calibrate, make_ingredients, training_rows
 
@@ -232,7 +232,7 @@ def test_only_rows_of_train_are_seen_and_the_artifact_says_which(
         learned = (tmp_path / attempt).iterdir()
         stored.append({path.name: path.read_bytes() for path in learned})
     assert stored[0] == stored[1]
-    facts = read_json(tmp_path / "first" / file)
+    facts = json.loads((tmp_path / "first" / file).read_text())
     ids = facts["rows"] if isinstance(facts, dict) else facts
     assert len(ids) == 10
     assert set(ids) <= set(training_rows(48)["id"])

@@ -7,9 +7,10 @@ import pytest
 import yaml
 
 from stages.commands import check as command
-from stages.commands.check import check
+from stages.commands.check import check, task_name
 from stages.commands.progress import Speed, expected, in_words, left
 from stages.plumbing.command import UserError
+from stages.plumbing.names import check as check_name
 from stages.settings.params import load_params
 from stages.sources.own_file.columns import Columns, find, has_no_names
 from stages.sources.own_file.delimited import Dialect
@@ -148,6 +149,11 @@ def test_its_name_is_the_files_and_no_built_in_task(project: Path) -> None:
     assert load_params().tasks == ["my_file_2"]
 
 
+@pytest.mark.parametrize("stem", ["$(touch X)", "a__b", "__", "很好", "code", "x" * 200, "mrpc"])
+def test_of_whatever_file_it_is_a_name(stem: str) -> None:
+    check_name("task", task_name(stem))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -155,9 +161,14 @@ def test_its_name_is_the_files_and_no_built_in_task(project: Path) -> None:
         ({"model": "./none"}, "the model folder './none' does not exist"),
         ({"data": "none.csv"}, "DATA='none.csv', but .*none.csv does not exist"),
         ({"text": "x"}, "TEXT=x is no column"),
-        ({"budget": "few"}, "BUDGET=few is no number of 0 or more"),
+        ({"budget": "few"}, "BUDGET=few is no number from 0 to 100; as in BUDGET=1"),
         ({"budget": "-1"}, "BUDGET=-1 is no number"),
         ({"minutes": "nan"}, "TIME=nan is no number"),
+        ({"minutes": "1e9"}, "TIME=1e9 is no number from 0 to 1440"),
+        ({"text": "review", "label": "review"}, "name one column twice"),
+        ({"delimiter": "ab"}, "DELIMITER=ab: take one character"),
+        ({"delimiter": ";", "quote": ";"}, "QUOTE=;: it separates the cells too"),
+        ({"encoding": "gkb"}, "ENCODING=gkb: no such encoding"),
     ],
 )
 def test_a_typo_is_found_before_anything_is_written(

@@ -210,6 +210,22 @@ def test_parquet_without_text_or_label(tmp_path: Path) -> None:
         assert "own.parquet row 4: no 'stars'" in refusal(path, metric="pearson")
 
 
+@pytest.mark.parametrize(
+    ("cells", "held"),
+    [
+        ([["a"], ["b"]], "list<element: string>"),
+        ([{"a": 1}, {"a": 2}], "struct<a: int64>"),
+        ([b"\xff\xfe", b"b"], "binary that are no UTF-8"),
+        (pa.array([{"a": 1}, {"a": 2}], pa.struct([("a", pa.int8())])), "struct<a: int8>"),
+        (pa.array([[("a", 1)], []], pa.map_(pa.string(), pa.int8())), "map<string, int8"),
+    ],
+)
+def test_parquet_cells_that_are_no_text(tmp_path: Path, cells: object, held: str) -> None:
+    path = tmp_path / "own.parquet"
+    parquet.write_table(pa.table({"review": cells, "stars": [1, 5]}), path)
+    assert f"own.parquet: column 'review' holds {held}" in refusal(path)
+
+
 def test_a_parquet_file_that_is_none_or_of_another_kind(tmp_path: Path) -> None:
     path = written(tmp_path / "own.parquet", WHOLE)
     assert "own.parquet is no Parquet file, or a damaged one" in refusal(path)

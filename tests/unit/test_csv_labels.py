@@ -93,3 +93,21 @@ def test_a_class_without_a_row_in_train_is_mentioned(
     fetched = fetch(written(tmp_path / "own.csv", WHOLE), labels=labels)
     assert fetched.labels == ("bad", "so-so", "good")
     assert "no row of train is 'so-so'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("pair", [("Yes", "yes"), ("not good", "not_good"), ("1", "01")])
+def test_labels_that_differ_in_their_spelling_alone_are_not_two_classes(
+    tmp_path: Path, pair: tuple[str, str]
+) -> None:
+    rows = "".join(f"text {i},{pair[i % 2]}\n" for i in range(40))
+    path = written(tmp_path / "own.csv", "review,stars\n" + rows)
+    assert "differ in their spelling alone; list all values under 'labels'" in refusal(path)
+    both = dict.fromkeys(pair, "a") | {"other": "b"}
+    assert fetch(path, labels=both).labels == ("a", "b")
+
+
+@pytest.mark.parametrize("label", ["a\x1b[31m", "a\tb", '"a\nb"', "x" * 201])
+def test_a_label_that_no_line_could_show_is_refused(tmp_path: Path, label: str) -> None:
+    rows = "".join(f"text {i},{label if i % 2 else 'b'}\n" for i in range(40))
+    message = refusal(written(tmp_path / "own.csv", "review,stars\n" + rows))
+    assert "own.csv row 3: label " in message

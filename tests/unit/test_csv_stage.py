@@ -11,7 +11,7 @@ import yaml
 
 from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.settings.params import load_params
 from stages.settings.writing import merge
 from tests.own_file import WHOLE, all_rows, fetch, split, written
@@ -117,7 +117,20 @@ def test_a_validation_file_of_one_class_is_refused(project: Path) -> None:
         ({"train": ""}, "csv.own.train is missing; name the file to train on"),
         ({"encoding": "gkb"}, "csv.own.encoding is 'gkb': Value error, no such encoding"),
         ({"encoding": "base64"}, "csv.own.encoding is 'base64': Value error, no such encoding"),
-        ({"delimiter": ", "}, "csv.own.delimiter is ', '"),
+        ({"delimiter": ", "}, "csv.own.delimiter is ', ': Value error, take one character"),
+        ({"delimiter": "x"}, "csv.own.delimiter is 'x': Value error, take one character"),
+        ({"delimiter": ";", "quote": ";"}, "csv.own.quote is ';': Value error, it separates"),
+        ({"quote": ","}, "csv.own.quote is ',': Value error, it separates the cells too"),
+        ({"label": "review"}, "csv.own.label is 'review': Value error, 'text' is the same column"),
+        ({"text_pair": "stars"}, "csv.own.text_pair is 'stars': Value error, 'label' is the same"),
+        ({"id": "review"}, "csv.own.id is 'review': Value error, 'text' is the same column"),
+        ({"columns": ["a", "a"]}, "csv.own.columns is ['a', 'a']: Value error, 'a' stands there"),
+        ({"columns": ["review", "x"]}, "Value error, 'columns' lacks 'stars'; known: review, x"),
+        ({"validation": "./own.csv"}, "csv.own.validation is './own.csv': Value error, 'train' is"),
+        ({"calibration_pct": True}, "csv.own.calibration_pct is True: Input should be a valid num"),
+        ({"labels": {"a": 1, "b": 1.0}}, "the classes '1' and '1.0' are one"),
+        ({"labels": {"a": " ", "b": "x"}}, "the class of 'a' is ' '; put its name in quotes"),
+        ({"labels": {"a": "x\ny", "b": "x"}}, "holds an end of line or a control character"),
         ({"labels": {"1": "bad"}}, "two classes are needed at least"),
         ({"labels": {"1": "bad", "5": False}}, "the class of '5' is False; put its name in quotes"),
         ({"labels": {"1": "x", "5": "y"}, "metric": "pearson"}, "a regression has no classes"),
@@ -135,9 +148,13 @@ def test_a_mistake_in_params_names_the_key(project: Path, changes: dict, expecte
     ("name", "expected"),
     [
         ("mrpc", "csv.mrpc has the name of a built-in task; give it another one"),
-        ("My-Reviews", "csv.My-Reviews is no name for a task; take small letters"),
-        ("own__long", "csv.own__long is no name for a task"),
+        ("My-Reviews", "csv: 'My-Reviews' is no name for a task; take small letters"),
+        ("own__long", "csv.own__long is no name for a file's task"),
         ("", "is no name for a task"),
+        ("own_", "csv: 'own_' is no name for a task"),
+        ("a" * 61, "60 characters at most"),
+        ("code", "csv: 'code' is a folder of the pipeline's own; give the task another one"),
+        ("outside", "csv: 'outside' is a folder of the pipeline's own"),
     ],
 )
 def test_a_name_that_cannot_be_is_refused(project: Path, name: str, expected: str) -> None:

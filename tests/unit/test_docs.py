@@ -39,6 +39,7 @@ MADE_FROM = [
     ("docs/evidence.md", "like_published",
      "docs/evidence/full/metrics/mrpc/compare/int8_qat.json", ["speedup_p50"]),
     ("docs/race.md", "race", "bench/results.json", ["runners", 0, "size_mb"]),
+    ("docs/race.md", "reruns", "bench/reruns.json", [0, "mrpc_vs_best_peer_x"]),
     ("docs/ibert.md", "integers", "bench/integers.json", ["targets", 0, "measured"]),
     ("docs/ibert.md", "bits", "bench/bits.json", ["splits", "validation", "texts"]),
     ("docs/other_tools.md", "other_tools", "docs/evidence/three_tools.json", ["model", "texts"]),
@@ -51,8 +52,8 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("docs", "metrics"):
         shutil.copytree(ROOT / name, tmp_path / name)
     (tmp_path / "bench").mkdir()
-    measured = ("bench/results.json", "bench/integers.json", "bench/bits.json")
-    for name in ("README.md", "params.yaml", *measured):
+    measured = ("results", "reruns", "integers", "bits")
+    for name in ("README.md", "params.yaml", *(f"bench/{one}.json" for one in measured)):
         shutil.copyfile(ROOT / name, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -2,6 +2,9 @@
 
 import hashlib
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,11 +14,14 @@ import pytest
 
 from stages import tasks
 from stages.plumbing.command import UserError
+from stages.plumbing.manifest import MANIFEST
 from stages.sources import Unavailable
-from stages.sources.http import download
+from stages.sources.cached import forget, is_cached
+from stages.sources.http import answers, download
+from tests.building import flip
 from tests.conftest import PUBLISHED
 from tests.glue_files import tables
-from tests.stand_in_hub import Server
+from tests.stand_in_hub import Server, talking
 from tests.unit.conftest import close_soon
 
 CONTENT = bytes(range(256)) * 1000
@@ -81,6 +87,121 @@ def test_a_missing_file_and_a_dead_server_let_the_next_source_try(
         download(f"{server.url}/nothing", tmp_path / "file")
     with pytest.raises(Unavailable, match="ConnectionError"):
         download("http://127.0.0.1:9/file", tmp_path / "file")
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize("parts", [(HEAD + b"\r\n", b"x"), (HEAD, b"x")])
+def test_a_server_that_drips_is_given_up_and_the_next_source_tried(
+    parts: tuple[bytes, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its body or its header: each byte would begin the socket's timeout anew."""
+    monkeypatch.setattr("stages.sources.pace.GRACE_SECONDS", 0.3)
+    with talking(*parts, every=0.02) as url, pytest.raises(Unavailable, match="less than 16 kB"):
+        download(f"{url}/file", tmp_path / "file")
+    assert not (tmp_path / "file").exists()
+
+
+def test_a_body_without_an_end_fills_no_disk(tmp_path: Path) -> None:
+    with (
+        talking(HEAD + b"\r\n", bytes(1 << 16)) as url,
+        pytest.raises(Unavailable, match=r"has more than the 0\.001 GB that such a file may have"),
+    ):
+        download(f"{url}/file", tmp_path / "file", at_most=10**6)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
+
+
+def test_a_body_that_is_announced_too_large_is_not_asked_for(
+    server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(Unavailable, match=r"has more than"):
+        download(f"{server.url}/file", tmp_path / "file", at_most=len(CONTENT) - 1)
+    assert not list(tmp_path.iterdir())
+    assert download(f"{server.url}/file", tmp_path / "file", at_most=len(CONTENT)).exists()
+
+
+def test_a_question_is_not_waited_for_longer_than_a_few_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stages.sources.http.HEAD_SECONDS", 0.3)
+    with talking(HEAD, b"x", every=0.02) as url:
+        assert not answers(url)
+
+
+def test_a_part_of_another_place_is_not_joined(server: Server, tmp_path: Path) -> None:
+    """Content-Range says where a part begins; some servers send another one than was asked for."""
+    (tmp_path / "file.partial").write_bytes(CONTENT[:1234])
+    wrong = b"HTTP/1.1 206 Part\r\nContent-Range: bytes 5-14/15\r\nContent-Length: 10\r\n\r\n"
+    with talking(wrong, b"0123456789") as url, pytest.raises(UserError, match="broke off"):
+        download(f"{url}/file", tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_file_of_certificates_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "none.pem"))
+    with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9: .*none\.pem"):
+        download("https://127.0.0.1:9/file", tmp_path / "file")
+    assert not answers("https://127.0.0.1:9/file")
+
+
+def test_a_parquet_file_that_would_fill_the_memory_is_refused(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stages.sources.hub_parquet.MOST_UNPACKED", 10_000)
+    with pytest.raises(UserError, match=r"mrpc/train.* would unpack to 0\.0 GB"):
+        MRPC.fetch(FROM_HUB)
+
+
+DOWNLOADS = """
+import sys
+from pathlib import Path
+from stages.sources.http import download
+print(download(sys.argv[1], Path(sys.argv[2])).read_bytes() == Path(sys.argv[3]).read_bytes())
+"""
+
+
+def test_two_downloads_into_one_cache_are_one(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "expected").write_bytes(CONTENT)
+    server.stall_after = [100_000]  # so that the others come meanwhile
+    command = [sys.executable, "-c", DOWNLOADS, f"{server.url}/file", str(tmp_path / "cache/file")]
+    children = [
+        subprocess.Popen([*command, str(tmp_path / "expected")], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    assert [child.communicate()[0] for child in children] == ["True\n"] * 3
+    assert server.ranges == [None, "bytes=65536-"]
+    assert sorted(os.listdir(tmp_path / "cache")) == ["file", MANIFEST]
+
+
+def test_what_was_altered_in_the_cache_is_fetched_anew(
+    server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = download(f"{server.url}/file", tmp_path / "file")
+    flip(target)
+    assert download(f"{server.url}/file", target).read_bytes() == CONTENT
+    assert f"{target} was altered after it was downloaded: removed" in capsys.readouterr().out
+    assert is_cached(target)
+
+
+def test_a_file_that_was_put_into_the_cache_by_hand_is_taken(
+    server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(b"by hand")
+    assert download(f"{server.url}/file", tmp_path / "file").read_bytes() == b"by hand"
+    assert server.ranges == []
+
+
+def test_what_is_no_good_is_forgotten_so_that_another_may_be_put_there(
+    server: Server, tmp_path: Path
+) -> None:
+    target = download(f"{server.url}/file", tmp_path / "file")
+    forget(target)
+    assert os.listdir(tmp_path) == []
+    target.write_bytes(b"by hand")
+    assert download(f"{server.url}/file", target).read_bytes() == b"by hand"
 
 
 @pytest.fixture

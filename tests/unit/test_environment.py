@@ -11,7 +11,8 @@ import pytest
 from stages.environment import environment
 from stages.model.cpu import instruction_set
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
+from stages.plumbing.lock import locked
 from tests.own_file import WHOLE, written
 from tests.unit.test_csv_stage import ROOT, TRAINING, project, set_params
 
@@ -172,6 +173,40 @@ def test_what_params_no_longer_lists_is_removed_and_said(
     line = "models/own/seed_3/finetuned belongs to nothing that params.yaml lists: removed"
     assert line in said
     assert len([line for line in said if line.endswith(": removed")]) == len(GONE)
+
+
+def test_what_a_killed_stage_was_writing_is_removed_and_what_one_writes_is_not(
+    full_of_outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where it never runs again, too: its variant is taken out, its task's data are there."""
+    dead = [
+        "models/own/seed_1/int8_static.0123abcd.partial/model.safetensors",
+        "exports/own.0123abcd.partial/model.onnx",
+        "reports/own/predictions/seed_1/fp32.csv.0123abcd.partial",
+        "models/own/seed_1/int8_static.lock.partial",
+    ]
+    alive = "models/own/seed_2/fp32.0123abcd.partial/model.safetensors"
+    for name in (*dead, alive):
+        written(full_of_outputs / name, name)
+    with locked(Path("models/own/seed_2/fp32")):
+        environment()
+    assert not [name for name in dead if Path(name).exists()]
+    assert Path(alive).exists()
+    said = capsys.readouterr().out
+    assert "exports/own: what a killed stage left of it is cleared away\n" in said
+    left = set(full_of_outputs.rglob("*.partial"))
+    assert {path.name for path in left} == {
+        "fp32.0123abcd.partial",
+        *(Path(name).name for name in NOBODYS_OUTPUT if name.endswith(".partial")),
+        "int8_static.partial",
+    }
+
+
+def test_a_folder_that_a_kill_left_between_two_renames_comes_back(full_of_outputs: Path) -> None:
+    whole = "models/own/seed_1/fp32"
+    Path(whole).rename(f"{whole}.0123abcd.old.partial")
+    environment()
+    assert Path(whole, "model.safetensors").read_text() == f"{whole}/model.safetensors"
 
 
 def test_all_else_is_never_touched(full_of_outputs: Path) -> None:

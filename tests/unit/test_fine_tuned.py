@@ -9,7 +9,7 @@ import yaml
 
 from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.settings.params import load_params
 from stages.training.label_order import renumbered
 from stages.workspace.outside_files import outside_files

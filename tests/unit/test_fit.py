@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.tasks import mrpc, sst2
 from stages.training.fit import fit
 from stages.training.model_names import Pretrained, resolve

@@ -11,7 +11,7 @@ from stages.dataset.dataset import UNLABELLED, Fetched
 from stages.dataset.task import read_task
 from stages.download_glue import download_glue
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from tests.glue_files import GLUE, LEFT_OUT, ROWS, count, make_rows, splits_of, tables, write_mirror
 
 ROOT = Path(__file__).parents[2]

@@ -1,12 +1,15 @@
 """The GLUE tasks from a stand-in hub and site: the rows that a mirror gives, or a reason."""
 
 import http.server
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from stages import tasks
 from stages.plumbing.command import UserError
@@ -59,7 +62,7 @@ def test_a_zip_writes_nothing_but_the_download_itself(net: Server, tmp_path: Pat
     net.files[site_path("rte")] = site_zip(tmp_path / "mirror", "rte")
     tasks.dataset("rte", {}).fetch(settings("site"))
     written = [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
-    assert [path.name for path in written] == ["RTE.zip"]
+    assert {path.name for path in written} == {"RTE.zip", "manifest.json"}
     assert not list(tmp_path.rglob("*evil*"))
 
 
@@ -135,6 +138,31 @@ def test_a_hub_file_without_a_column_is_refused(net: Server) -> None:
     net.files |= hub_files("rte")
     net.files[TRAIN] = hub_files("qnli")[TRAIN.replace("rte", "qnli")]
     with pytest.raises(UserError, match=r"rte/train\.parquet lacks \['sentence1', 'sentence2'\]"):
+        tasks.dataset("rte", {}).fetch(settings("hub"))
+
+
+@pytest.mark.parametrize(
+    ("column", "cells", "expected"),
+    [
+        ("sentence1", [["a", "list"]], r"row 1: 'sentence1' holds ndarray .* instead of a text"),
+        ("sentence1", [b"bytes"], r"row 1: 'sentence1' holds bytes \(b'bytes'\) instead"),
+        ("sentence2", [7], r"row 1: 'sentence2' holds int \(7\) instead of a text"),
+        ("sentence2", ["a text", None], "row 2: 'sentence2' holds nothing instead of a text"),
+        ("label", ["entailment"], "row 1: 'label' holds str .* instead of a number"),
+        ("label", [0, None], "row 2: 'label' holds nothing instead of a number"),
+        ("label", [[1]], "row 1: 'label' holds ndarray .* instead of a number"),
+    ],
+)
+def test_a_hub_file_of_other_kinds_is_refused_by_its_row(
+    net: Server, column: str, cells: list[object], expected: str
+) -> None:
+    rows = len(cells)
+    frame = {"sentence1": ["a"] * rows, "sentence2": ["b"] * rows, "label": [0] * rows}
+    table = pa.table(frame | {"idx": list(range(rows)), column: cells})
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    net.files |= hub_files("rte") | {TRAIN: sink.getvalue()}
+    with pytest.raises(UserError, match=rf"rte/train\.parquet {expected}"):
         tasks.dataset("rte", {}).fetch(settings("hub"))
 
 

@@ -19,6 +19,7 @@ from stages.model.artifact import WEIGHTS, read_manifest
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json, write_text
+from stages.plumbing.manifest import write_checksums
 from stages.reporting.choice import rows_of
 from stages.tasks.mrpc import DATASET
 from stages.training.ibert_conversion import to_ibert
@@ -211,6 +212,7 @@ def test_auto_leaves_it_out_even_if_it_were_the_best(
     shutil.copytree(ROOT / "metrics/mrpc", tmp_path / "metrics/mrpc")
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     write_text(tmp_path / "data/mrpc/task.json", DATASET.task.model_dump_json())
+    write_checksums(tmp_path / "data/mrpc")
     monkeypatch.chdir(tmp_path)
     expected = what_ships(rows_of("mrpc"), "mrpc")
     best = Path("metrics/mrpc/compare") / f"{expected.variant}.json"

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,13 @@ import torch
 
 from stages import variants
 from stages.engines.runtime import compiling
+from stages.engines.runtime.shipped.classify import CannotRun
 from stages.model.artifact import WEIGHTS
 from stages.plumbing.command import UserError
+from stages.plumbing.files import write_json
+from stages.plumbing.manifest import checksums
 from stages.variants.int8_fast import engine, traced
+from stages.variants.int8_fast.kernel import operators
 from stages.variants.int8_fast.kernel.dispatch import choose_kernel
 from stages.variants.int8_fast.kernel.operators import HEADERS, SOURCE, command
 from stages.variants.int8_fast.linear import LIBRARY
@@ -65,11 +70,56 @@ def test_where_the_kernel_cannot_run_another_variant_is_named(
         variants.get("int8_fast").engine.export(artifact, tmp_path)
 
 
-def test_the_loader_compiles_as_this_project_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ships alone, so it repeats the flags."""
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What an export has beside its TorchScript, in a process that has loaded our operators."""
+    try:
+        operators.load()
+    except CannotRun as reason:
+        pytest.skip(str(reason))
+    folder = tmp_path / "export"
+    folder.mkdir()
+    for file in (traced.LOADER, Path(compiling.__file__), SOURCE, *HEADERS):
+        shutil.copy(file, folder)
+    shutil.copy(file, folder / "of_the_runtime.h")  # other files may lie there
     monkeypatch.setitem(sys.modules, "compiling", compiling)
-    monkeypatch.setattr(torch.ops.int8_fast, "add_norm_", None, raising=False)  # it is loaded
-    assert runpy.run_path(str(traced.LOADER))["COMMAND"] == command()
+    return folder
+
+
+def loaded(folder: Path) -> dict:
+    return runpy.run_path(str(folder / traced.LOADER.name))
+
+
+def test_the_loader_compiles_as_this_project_does(beside: Path) -> None:
+    """It ships alone, so it repeats flags and headers: the same library, compiled once."""
+    made = loaded(beside)
+    assert made["COMMAND"] == command()
+    assert set(made["HEADERS"]) == {file.name for file in HEADERS}
+    assert str(operators.build().target()) in torch.ops.loaded_libraries
+
+
+def test_another_exports_operators_are_not_taken_for_ones_own(
+    beside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made(build: compiling.Build) -> Path:
+        assert build.target() != operators.build().target()
+        return build.target()
+
+    with (beside / "norm.h").open("a") as file:
+        file.write("// another version")
+    monkeypatch.setattr(compiling.Build, "made", made)
+    with pytest.raises(RuntimeError, match="has loaded the operators of another export"):
+        loaded(beside)
+
+
+@pytest.mark.parametrize("name", ["kernel.cpp", "tiles.h", "compiling.py"])
+def test_an_altered_source_is_not_compiled(name: str, beside: Path) -> None:
+    write_json(beside / "manifest.json", {"sha256": checksums(beside)})
+    loaded(beside)
+    with (beside / name).open("a") as file:
+        file.write("\n")
+    with pytest.raises(RuntimeError, match=f"{name} is not the one that was exported"):
+        loaded(beside)
 
 
 def test_every_header_that_a_source_includes_is_shipped() -> None:

@@ -11,7 +11,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from stages.plumbing.command import UserError, unwritable
+from stages.model.classifier import load_checkpoint, without_weights
+from stages.model.tokens import load_tokenizer
+from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 from stages.plumbing.paths import of_user
 from stages.sources.glue import mirror_folder
 from stages.sources.own_file.labels import Classes
@@ -43,7 +46,7 @@ def as_adapter(folder: Path) -> None:
         (as_adapter, r"adapter of PEFT to somebody/base; merge it with merge_and_unload"),
         (lambda f: (f / "model.safetensors").unlink(), "has no weights .* name it 'random:"),
         (lambda f: (f / "config.json").unlink(), "has no config.json"),
-        (lambda f: (f / "config.json").write_text("{"), "is not JSON"),
+        (lambda f: (f / "config.json").write_text("{"), "is not valid JSON"),
     ],
 )
 def test_what_is_missing_is_named_with_its_remedy(
@@ -125,19 +128,46 @@ def test_nor_is_a_tokenizers(folder: Path, own_code: Path) -> None:
     assert not own_code.exists()
 
 
-def test_every_loading_says_that_it_trusts_no_code() -> None:
+def test_nor_is_an_artifacts(folder: Path, own_code: Path) -> None:
+    """Where somebody else wrote into it."""
+    auto_map = {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Own"}
+    change(folder / "config.json", {"model_type": "own", "auto_map": auto_map})
+    for loading in (load_checkpoint, without_weights):
+        with pytest.raises(UserError, match="code of its own, which is never run") as refused:
+            loading(folder)
+        assert "\n" not in str(refused.value)
+    with contextlib.suppress(UserError):
+        load_tokenizer(folder)
+    assert not own_code.exists()
+
+
+def test_what_is_saved_does_not_name_that_code(folder: Path, tmp_path: Path) -> None:
+    """A known family is loaded without it; who loads the export is not asked to run it either."""
+    change(folder / "config.json", {"auto_map": {"AutoModel": "own.Own"}})
+    change(folder / "tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["own.Own", None]}})
+    model, tokenizer = load(resolve(str(folder)), TASK, seed=0)
+    model.save_pretrained(tmp_path / "saved")
+    tokenizer.save_pretrained(tmp_path / "saved")
+    for file in (tmp_path / "saved").glob("*.json"):
+        assert "auto_map" not in file.read_text()
+
+
+def test_one_place_reads_a_folder_with_transformers() -> None:
     """But for the line that a model card shows, and torch's tables of that name."""
-    calls = [
-        call
-        for source in (ROOT / "stages").rglob("*.py")
+    sources = [*(ROOT / "stages").rglob("*.py"), *(ROOT / "bench").rglob("*.py")]
+    calls = {
+        (source.name, call)
+        for source in sources
         for call in re.findall(
-            r"(?<!Embedding)\.from_pretrained\((?:[^()]|\([^()]*\))*\)",
+            r"(?:(?<!Embedding)\.from_pretrained|\.from_config)\([^()]*\)",
             source.read_text(encoding="utf-8"),
         )
-        if call != '.from_pretrained(".")'
-    ]
-    assert len(calls) >= 8
-    assert [call for call in calls if "trust_remote_code=False" not in call] == []
+    }
+    assert not [name for name, call in calls if "trust_remote_code=False" not in call]
+    assert {name for name, call in calls if "from_pretrained" in call} == {
+        "from_folder.py",
+        "model_card.py",
+    }
 
 
 # ---- one rule for every path of the user's
@@ -195,12 +225,12 @@ def test_a_place_that_cannot_be_written_is_named_with_what_moves_it(
         (target / "below").mkdir(parents=True)
     wrapped = RuntimeError("a library's own")
     wrapped.__cause__ = refused.value
-    assert str(target) in unwritable(wrapped)
-    assert way_out in unwritable(wrapped)
+    assert str(target) in of_the_machine(wrapped)
+    assert way_out in of_the_machine(wrapped)
 
 
 def test_no_folder_for_temporary_files_is_said_and_other_errors_are_not() -> None:
     nowhere = FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
-    assert "set TMPDIR" in unwritable(nowhere)
-    assert unwritable(FileNotFoundError(2, "No such file", "x")) == ""
-    assert unwritable(ValueError("a fault of ours")) == ""
+    assert "set TMPDIR" in of_the_machine(nowhere)
+    assert of_the_machine(FileNotFoundError(2, "No such file", "x")) == ""
+    assert of_the_machine(ValueError("a fault of ours")) == ""

@@ -12,10 +12,12 @@ import pytest
 import yaml
 
 from stages.plumbing.command import UserError
+from stages.plumbing.manifest import write_checksums
+from stages.sources import model_hub
 from stages.tasks.mrpc import DATASET
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
-from tests.building import training_rows
+from tests.building import flip, training_rows
 from tests.families import tiny_roberta
 from tests.stand_in_hub import Server, black_hole, silence
 from tests.unit.conftest import close_soon
@@ -73,6 +75,20 @@ def test_the_second_time_nothing_is_fetched_and_no_hub_is_needed(
         monkeypatch.setenv("HF_HUB_OFFLINE", offline)
         assert resolve(NAME) == first
     assert len(weight_requests(hub)) == 1
+
+
+def test_a_file_that_was_altered_in_the_hubs_cache_is_fetched_anew(
+    hub: Server, model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = Path(resolve(NAME).location, WEIGHTS)
+    flip(weights.resolve())
+    resolve(NAME)
+    assert f"{NAME}: {WEIGHTS} was altered in the hub's cache" in capsys.readouterr().out
+    assert weights.read_bytes() == (model / WEIGHTS).read_bytes()
+    flip(weights.resolve())
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(UserError, match=f"{WEIGHTS} was altered .* HF_HUB_OFFLINE is set"):
+        resolve(NAME)
 
 
 def test_random_weights_need_the_configuration_only(hub: Server) -> None:
@@ -186,6 +202,37 @@ def test_a_hub_in_trouble_is_not_asked_for_the_files(hub: Server) -> None:
     assert len(hub.asked) == 1
 
 
+def test_a_model_that_is_too_large_is_said_before_anything_is_fetched(
+    hub: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_hub, "MOST_BYTES", 1000)
+    with pytest.raises(UserError, match=f"'{NAME}' has 0.0 GB; 0 GB are allowed"):
+        resolve(NAME)
+    assert not [one for one in hub.asked if one.startswith("GET") and "/resolve/" in one]
+
+
+def test_a_hub_that_drips_is_given_up(hub: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stages.sources.pace.GRACE_SECONDS", 0.3)
+    monkeypatch.setattr("stages.sources.pace.LEAST_RATE", 10**9)
+    hub.stall_after = [100]
+    with pytest.raises(UserError, match=f"'{NAME}' .* broke off .*TooSlow"):
+        resolve(NAME)
+
+
+def test_a_hub_that_sends_more_than_it_announced_is_given_up(
+    hub: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = model_hub.Snapshot(NAME, with_weights=True)
+    coming.check(1000)
+    assert coming.received() == 0
+    coming.blobs.mkdir(parents=True)
+    (coming.blobs / "x.incomplete").write_bytes(bytes(5000))
+    assert coming.received() == 5000
+    monkeypatch.setattr(model_hub, "SLACK", 1000)
+    with pytest.raises(UserError, match="sends more of the model"):
+        coming.received()
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A checkout with MRPC's task and some of its rows, whose model is on the hub."""
@@ -199,6 +246,7 @@ def project(tmp_path: Path) -> Path:
     (folder / "data/mrpc/task.json").write_text(json.dumps(task.model_dump()))
     for split in ("train", "validation"):
         training_rows(20).to_parquet(folder / f"data/mrpc/{split}.parquet")
+    write_checksums(folder / "data/mrpc")
     return folder
 
 
@@ -240,7 +288,7 @@ def test_without_a_network_the_model_is_refused_within_ten_seconds(
 ) -> None:
     with black_hole() as nowhere, silence() as silent:
         endpoint = {"closed": DEAD, "black hole": nowhere, "silent": silent}[network]
-        seconds, said = run(project, "finetune", "mrpc", "42", HF_ENDPOINT=endpoint)
+        seconds, said = run(project, "finetune", "--task=mrpc", "--seed=42", HF_ENDPOINT=endpoint)
     assert f"cannot load the model '{NAME}': the hub does not answer" in said
     assert "minilm-l6" in said
     assert seconds < LIMIT
@@ -255,7 +303,12 @@ def test_without_a_network_the_data_are_refused_within_ten_seconds(
     with black_hole() as nowhere:
         proxy = {"closed": DEAD, "black hole": nowhere}[network]
         seconds, said = run(
-            project, "download_glue", "mrpc", HTTPS_PROXY=proxy, https_proxy=proxy, NO_PROXY=""
+            project,
+            "download_glue",
+            "--task=mrpc",
+            HTTPS_PROXY=proxy,
+            https_proxy=proxy,
+            NO_PROXY="",
         )
     assert "no source of MRPC could be reached" in said
     assert "GLUE_MIRROR" in said

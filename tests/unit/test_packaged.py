@@ -15,6 +15,7 @@ from stages.plumbing.command import UserError
 from stages.sources import packaged as mechanism
 from stages.sources.packaged import TAKEN, PackagedModel, Wheel, e5_small_multilingual, mpnet_base
 from stages.training.model_names import resolve
+from tests.building import flip
 
 SIZES = e5_small_multilingual.Sizes(32, 1, 2, 64, 7, 9, 2)
 
@@ -138,6 +139,17 @@ def test_it_is_unpacked_once(model: PackagedModel, capsys: pytest.CaptureFixture
     assert model.folder() == folder
     assert capsys.readouterr().out == ""
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_what_was_altered_in_the_cache_is_unpacked_anew(
+    model: PackagedModel, capsys: pytest.CaptureFixture
+) -> None:
+    weights = model.folder() / "model.safetensors"
+    flip(weights)
+    capsys.readouterr()
+    assert model.folder() == weights.parent
+    assert "model.safetensors was altered\nunpacking tiny" in capsys.readouterr().out
+    assert weights.read_bytes() == b"the weights"
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(model: PackagedModel) -> None:

@@ -1,5 +1,7 @@
 """params.yaml: a mistake is one line that says what, which value, and how to fix it."""
 
+import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +17,7 @@ from stages.settings.params import load_params
 from stages.settings.writing import merge
 
 ROOT = Path(__file__).parents[2]
+TRAINING = yaml.safe_load((ROOT / "params.yaml").read_text())["finetune"]["mrpc"]
 SLOW_TO_IMPORT = ["torch", "transformers", "pandas", "sklearn", "scipy", "onnx", "onnxruntime"]
 
 
@@ -68,7 +71,45 @@ def test_checking_the_file_imports_nothing_slow(code: str) -> None:
         ({"quantize": {"int8_dynamic": {"engine": "x87"}}}, "engine is 'x87'"),
         ({"finetune": {"mrpc": {"seed": 1}}}, "unknown key 'finetune.mrpc.seed'"),
         ({"finetune": {"seeds": [42, 43, 42]}}, "finetune.seeds is [42, 43, 42]"),
-        ({"finetune": {"seeds": [1, 1]}}, "a seed stands there twice; name each once"),
+        ({"finetune": {"seeds": [1, 1]}}, "1 stands there twice; name each once"),
+        ({"finetune": {"seeds": [1.0]}}, "is 1.0: Input should be a valid integer"),
+        ({"finetune": {"seeds": [2**32]}}, "Input should be less than or equal to 4294967295"),
+        ({"finetune": {"mrcp": TRAINING}}, "finetune.mrcp: unknown task 'mrcp'; did you mean"),
+        ({"finetune": {"mrpc": {"model": " "}}}, "neither 'model' nor 'checkpoint' names one"),
+        ({"finetune": {"mrpc": {"learning_rate": math.inf}}}, "is inf: Input should be a finite"),
+        ({"finetune": {"mrpc": {"learning_rate": math.nan}}}, "is nan: Input should be a finite"),
+        ({"finetune": {"mrpc": {"learning_rate": 5}}}, "is 5: Input should be less than or equal"),
+        ({"finetune": {"mrpc": {"batch_size": True}}}, "is True: Input should be a valid integer"),
+        ({"finetune": {"mrpc": {"batch_size": "16"}}}, "is '16': Input should be a valid integer"),
+        ({"finetune": {"mrpc": {"batch_size": 16.0}}}, "is 16.0: Input should be a valid integer"),
+        ({"finetune": {"mrpc": {"epochs": True}}}, "is True: Input should be a valid number"),
+        ({"finetune": {"mrpc": {"epochs": -1}}}, "finetune.mrpc.epochs is -1"),
+        ({"finetune": {"mrpc": {"max_steps": 0}}}, "1 or more, or -1 for all epochs"),
+        ({"finetune": {"mrpc": {"max_steps": -7}}}, "1 or more, or -1 for all epochs"),
+        ({"finetune": {"mrpc": {"weight_decay": 2}}}, "finetune.mrpc.weight_decay is 2"),
+        ({"finetune": {"mrpc": {"max_length": 10**9}}}, "finetune.mrpc.max_length is 1000000000"),
+        ({"tasks": ["mrpc", "rte", "mrpc"]}, "'mrpc' stands there twice; name each once"),
+        ({"tasks": []}, "tasks is []"),
+        ({"tasks": "mrpc"}, "tasks is 'mrpc': Input should be a valid list"),
+        ({"latency": {"threads": [1, 1]}}, "latency.threads is [1, 1]: Value error, 1 stands"),
+        ({"latency": {"threads": ["all", "all"]}}, "'all' stands there twice"),
+        ({"latency": {"threads": [1000]}}, "is 1000: Input should be less than or equal to 512"),
+        ({"latency": {"threads": [True]}}, "latency.threads.0 is True"),
+        ({"latency": {"batch_sizes": [8, 1, 8]}}, "8 stands there twice"),
+        ({"latency": {"rounds": 0}}, "latency.rounds is 0"),
+        ({"download_glue": {"sources": ["hub", "hub"]}}, "'hub' stands there twice"),
+        ({"compare": {"max_drop_points": math.nan}}, "is nan: Input should be a finite number"),
+        ({"compare": {"max_drop_points": 101}}, "compare.max_drop_points is 101"),
+        ({"compare": {"confidence": 0.999, "bootstrap_samples": 100}}, "not one of bootstrap_sam"),
+        ({"compare": {"price_per_core_hour": -1}}, "compare.price_per_core_hour is -1"),
+        ({"quantize": {"int8_qat": {"learning_rate": 1}}}, "quantize.int8_qat.learning_rate is 1"),
+        ({"quantize": {"int8_qat": {"max_steps": 0}}}, "1 or more, or -1 for all epochs"),
+        ({"quantize": {"int8_onnx": {"embeddings": 1}}}, "is 1: Input should be a valid boolean"),
+        (
+            {"quantize": {"int8_onnx": {"embeddings": "yes"}}},
+            "is 'yes': Input should be a valid bo",
+        ),
+        ({"quantize": {"fp32": {"max_distance_from_fp32": math.inf}}}, "is inf: Input should be"),
         ({"finetune": {"seeds": []}}, "finetune.seeds is []"),
         ({"finetune": {"seeds": [-1]}}, "is -1: Input should be greater than or equal to 0"),
         ({"finetune": {"seeds": 42}}, "finetune.seeds is 42: Input should be a valid list"),
@@ -206,14 +247,15 @@ def test_every_preset_gives_valid_params_and_keeps_the_comments(
     load_params()
 
 
+@pytest.mark.parametrize("name", ["tutorail", "../presets/tutorial", "tutorial.yaml", "", "*"])
 def test_an_unknown_preset_leaves_params_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "params.yaml").write_text("tasks: [mrpc]\n")
     (tmp_path / "presets").symlink_to(ROOT / "presets")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match="did you mean 'tutorial'"):
-        apply_preset("tutorail")
+    with pytest.raises(UserError, match=rf"unknown preset '{re.escape(name)}'.*known: .*tutorial"):
+        apply_preset(name)
     assert Path("params.yaml").read_text() == "tasks: [mrpc]\n"
 
 

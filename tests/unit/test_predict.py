@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.model.artifact import MANIFEST, Recipe
+from stages.model.artifact import Recipe
 from stages.model.classifier import load_checkpoint
 from stages.model.tokens import load_tokenizer
+from stages.plumbing.manifest import MANIFEST
 from stages.reporting.model_card import how_to_use
 from stages.running.exported_folder import why_not, write_tokenizer
 from stages.running.shipped import predict
 from stages.running.shipped.predict import CannotLoad, Classifier
 from stages.tasks import cola, mrpc, stsb
-from tests.building import INPUTS, build, make_ingredients, ship_traced, training_rows
+from tests.building import INPUTS, build, flip, make_ingredients, ship, ship_traced, training_rows
 from tests.conftest import WORDS
 from tests.families import tiny_distilbert, tiny_roberta, tiny_xlnet, word_pieces
 
@@ -95,10 +96,9 @@ def test_without_predict_the_card_names_the_arrays_and_transformers() -> None:
     facts = {"task": "mrpc", "model": "m", "weights": "random", "seed": 1, "max_length": 24}
     recipe = Recipe(**facts, inputs=["input_ids", "langs"])  # type: ignore[arg-type]
     card = "\n".join(how_to_use(mrpc.DATASET.task, recipe, None))
-    assert "AutoTokenizer" in card
+    assert card.index('check(".")') < card.index("AutoTokenizer.from_pretrained(folder")
     assert "`max_length=24`" in card
     assert "input_ids, langs" in card
-    assert "```" not in card
 
 
 @pytest.fixture(scope="module")
@@ -183,9 +183,7 @@ def test_what_is_no_text_of_this_task_is_refused(
 def test_a_file_is_compared_with_its_checksum_before_it_is_loaded(export: Path, name: str) -> None:
     manifest = json.loads((export / MANIFEST).read_text())
     assert manifest["predict"] == {"model": FILE, "loads": [predict.TOKENIZER, FILE]}
-    content = bytearray((export / name).read_bytes())
-    content[len(content) // 2] ^= 1
-    (export / name).write_bytes(content)
+    flip(export / name)
     with pytest.raises(CannotLoad, match=f"{name} is not the one that was exported"):
         Classifier(export)
     (export / name).unlink()
@@ -198,6 +196,14 @@ def test_a_file_is_compared_with_its_checksum_before_it_is_loaded(export: Path, 
     [
         (lambda folder: (folder / MANIFEST).unlink(), "holds no export"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "is damaged"),
+        (lambda folder: (folder / MANIFEST).write_text("[]"), "is damaged"),
+        (lambda folder: noted(folder, predict={"model": FILE, "loads": []}), "lists no files"),
+        (lambda folder: noted(folder, sha256={}), "lists no files"),
+        (lambda folder: noted(folder, sha256={FILE: "0" * 64}), f"lists no '{predict.TOKENIZER}'"),
+        (
+            lambda folder: noted(folder, predict={"model": FILE, "loads": ["../model.pt"]}),
+            "lists no '../model.pt'",
+        ),
     ],
 )
 def test_a_folder_that_is_no_export_is_refused(
@@ -206,6 +212,58 @@ def test_a_folder_that_is_no_export_is_refused(
     damage(export)
     with pytest.raises(CannotLoad, match=message):
         Classifier(export)
+
+
+def noted(folder: Path, **facts: object) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(manifest | facts))
+
+
+@pytest.mark.parametrize("name", ["numpy.py", "load_kernel.py", "libclassify.so", "block.h"])
+def test_code_that_is_not_of_the_export_is_not_run(name: str, export: Path) -> None:
+    (export / name).write_text("raise SystemExit('run')")
+    with pytest.raises(CannotLoad, match=f"{name} is not of the export"):
+        Classifier(export)
+
+
+def test_texts_of_the_users_may_lie_beside_it(export: Path) -> None:
+    (export / "texts.txt").write_text("bab\tcob\n")
+    (export / "__pycache__").mkdir(exist_ok=True)
+    assert len(Classifier(export)([("bab", "cob")])) == 1
+
+
+def test_all_that_the_kernel_of_a_traced_file_is_compiled_of_is_compared(
+    artifact: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    code = ("compiling.py", "kernel.cpp", "load_kernel.py", "tiles.h")
+    for name in (*code, FILE):
+        (folder / name).write_text("1")
+    loads = ship(artifact, folder, [FILE])
+    manifest = json.loads((loads / MANIFEST).read_text())
+    assert manifest["predict"]["loads"] == [predict.TOKENIZER, FILE, *code]
+    for name in code:
+        flip(folder / name)
+        with pytest.raises(CannotLoad, match=f"{name} is not the one that was exported"):
+            Classifier(folder)
+        flip(folder / name)
+
+
+def test_what_the_card_loads_by_other_means_is_checked_as_a_whole(export: Path) -> None:
+    """Of a model whose tokenizer needs transformers, which takes any file by its name."""
+    assert predict.check(export) == export
+    noted(export, predict=None)
+    assert predict.check(export) == export
+    with pytest.raises(CannotLoad, match="needs transformers"):
+        Classifier(export)
+    (export / "added_tokens.json").write_text("{}")
+    with pytest.raises(CannotLoad, match=r"added_tokens\.json is not of the export"):
+        predict.check(export)
+    (export / "added_tokens.json").unlink()
+    flip(export / "config.json")
+    with pytest.raises(CannotLoad, match=r"config\.json is not the one that was exported"):
+        predict.check(export)
 
 
 def run(folder: Path, *arguments: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:

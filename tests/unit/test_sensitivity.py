@@ -21,7 +21,7 @@ from stages.engines.int8.calibration import padded
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint, predictor
 from stages.model.tokens import predict_all
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.variants import Ingredients
 from stages.variants.int8_mixed.layer_groups import group_of, groups_of
 from tests.building import as_if_trained, batch, build, make_ingredients

@@ -2,13 +2,19 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 
+from stages.running.shipped import serve
 from stages.running.shipped.predict import Classifier
 from stages.running.shipped.serve import LONGEST_REQUEST, MOST_TEXTS
 from stages.tasks import mrpc, stsb
@@ -113,3 +119,64 @@ def test_what_stops_the_start_is_one_line_and_2(port: int, export: Path, tmp_pat
         (line,) = done.stderr.splitlines()
         assert line.startswith("serve: ")
         assert message in line
+
+
+class Echo:
+    """Stands for a model."""
+
+    labels = ("a",)
+
+    def __call__(self, texts: list[str]) -> list[tuple[str, float]]:
+        return [("a", 1.0) for _ in texts]
+
+
+@contextmanager
+def stand_in() -> Iterator[int]:
+    service = serve.Service(("127.0.0.1", 0), serve.handler(Echo(), {"status": "ok"}))
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    try:
+        yield service.server_port
+    finally:
+        threading.Thread(target=service.shutdown).start()
+        service.server_close()
+
+
+@pytest.mark.parametrize("start", [b"POST /classify HTTP/1.1\r\nContent-Length: 500\r\n\r\n", b""])
+def test_a_client_that_drips_its_body_or_its_header_is_given_up(
+    start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "LONGEST_WAIT", 0.3)
+    with stand_in() as port, socket.create_connection(("127.0.0.1", port), timeout=10) as slow:
+        began = time.monotonic()
+        with suppress(OSError):  # the other end is closed
+            slow.sendall(start)
+            while time.monotonic() - began < 5:
+                slow.sendall(b"x")
+                time.sleep(0.05)
+        assert time.monotonic() - began < 5
+        assert post(port, {"texts": ["a text"]})[0] == 200
+
+
+def test_more_clients_than_threads_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "MOST_CONNECTIONS", 1)
+    with stand_in() as port:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as first:
+            first.sendall(b"POST")
+            time.sleep(0.1)
+            with pytest.raises((OSError, HTTPException)):
+                post(port, {"texts": ["a text"]})
+        time.sleep(0.1)
+        assert post(port, {"texts": ["a text"]})[0] == 200
+
+
+def test_a_body_that_ends_early_is_said() -> None:
+    with stand_in() as port, socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(b"POST /classify HTTP/1.1\r\nContent-Length: 50\r\n\r\n{}")
+        client.shutdown(socket.SHUT_WR)
+        assert b"the body ended after 2 of 50 bytes" in client.makefile("rb").read()
+
+
+@pytest.mark.parametrize("threads", [0, 10**6])
+def test_no_threads_and_a_million_are_refused(threads: int, export: Path) -> None:
+    with pytest.raises(ValueError, match=f"threads is {threads}; it must be 1 to 1024"):
+        Classifier(export, threads)

@@ -19,12 +19,12 @@ from stages.tasks.mrpc import DATASET
 from stages.training import quick_dropout as quick
 from stages.training.first_token import first_token_only
 from stages.training.fit import model_inputs
-from stages.training.loop import Example, Trained, forget, train, with_labels
+from stages.training.loop import Examples, Trained, forget, train
 from stages.training.model_names import resolve
 from stages.training.pretrained import load
 from stages.training.quick_dropout import quick_dropout
 from stages.variants.int8_qat import Params
-from tests.building import training_rows
+from tests.building import flip, training_rows
 from tests.families import FAMILIES
 
 TASK = DATASET.task
@@ -48,7 +48,7 @@ class Fresh:
         rows = training_rows(40)
         self.max_length = 40
         self.inputs = model_inputs(self.model, self.tokenizer.model_input_names)
-        self.rows: list[Example] = with_labels(encode(self.tokenizer, TASK, rows, self), rows)
+        self.rows = Examples(encode(self.tokenizer, TASK, rows, self), rows["label"].to_numpy())
 
     def train(self, unfinished: Path, seed: int = 0, score: Any = None) -> Trained:
         rows, held_out = self.rows[:32], self.rows[32:] if score else None
@@ -124,6 +124,23 @@ def test_a_whole_training_whose_result_was_not_stored_is_not_done_again(
     assert losses(before) == losses(after)
     forget(tmp_path / "unfinished")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_a_damaged_checkpoint_is_not_continued_from(
+    name: str, unfinished: Path, folders: dict[str, Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    shutil.copytree(unfinished, tmp_path / "unfinished")
+    flip(tmp_path / "unfinished/checkpoint-4" / name)
+    undisturbed, anew = Fresh(folders["bert"]), Fresh(folders["bert"])
+    undisturbed.train(tmp_path / "a")
+    capsys.readouterr()
+    anew.train(tmp_path / "unfinished")
+    said = capsys.readouterr().out
+    assert f"{name} was altered\n" in said
+    assert "continuing" not in said
+    assert same(undisturbed.weights(), anew.weights())
 
 
 @pytest.fixture(scope="module")

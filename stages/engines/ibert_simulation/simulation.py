@@ -28,6 +28,7 @@ from transformers.models.ibert.quant_modules import (
 from stages.engines.int8.calibration import choose_rows, padded
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import check_finite, load_checkpoint
+from stages.model.from_folder import from_folder
 from stages.model.ingredients import Ingredients, Skipped
 from stages.model.tokens import Batch
 from stages.plumbing.command import UserError
@@ -138,7 +139,7 @@ def restore(folder: Path) -> nn.Module:
     from transformers import AutoConfig, IBertForSequenceClassification
 
     module: nn.Module = IBertForSequenceClassification(
-        ibert_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        ibert_config(from_folder(AutoConfig, folder))
     )
     state = load_file(folder / WEIGHTS)
     wanted = lasting(module.state_dict())

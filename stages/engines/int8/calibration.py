@@ -9,13 +9,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from stages.dataset import stored
 from stages.dataset.task import Task
 from stages.engines.int8.layers import layers
 from stages.engines.int8.quantizers import Range, affine
 from stages.model.artifact import read_recipe
 from stages.model.classifier import check_finite
 from stages.model.tokens import Batch, batches_of, load_tokenizer
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 
 RANGES = "ranges.json"
 BINS = 2048
@@ -25,11 +27,11 @@ Method = Literal["percentile", "mse"]
 
 def choose_rows(train: Path, rows: int, seed: int) -> pd.DataFrame:
     """A fixed random sample of the training split, in its order; all of it if it is smaller."""
-    frame = pd.read_parquet(train)
-    if rows >= len(frame):
-        return frame
-    chosen = np.random.default_rng(seed).choice(len(frame), size=rows, replace=False)
-    return frame.iloc[np.sort(chosen)].reset_index(drop=True)
+    all_rows = stored.count(train)
+    if rows >= all_rows:
+        return stored.first_rows(train, all_rows)
+    chosen = np.random.default_rng(seed).choice(all_rows, size=rows, replace=False)
+    return stored.rows_at(train, np.sort(chosen))
 
 
 def padded(task: Task, checkpoint: Path, rows: pd.DataFrame) -> list[tuple[np.ndarray, Batch]]:

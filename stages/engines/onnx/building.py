@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 import onnx
-import pandas as pd
 from onnx import ModelProto, TensorProto, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
+from stages.dataset import stored
 from stages.engines.onnx.engine import MODEL, SUFFIXES
 from stages.engines.onnx.session import session, session_predictor
 from stages.model.artifact import read_recipe
@@ -126,7 +126,7 @@ def rename(model: ModelProto, names: dict[str, str]) -> None:
 def probes(ingredients: Ingredients) -> Iterator[Batch]:
     """Training rows in padded batches, and a few of them alone."""
     recipe, tokenizer = read_recipe(ingredients.checkpoint), load_tokenizer(ingredients.checkpoint)
-    rows = pd.read_parquet(ingredients.train).head(PROBE_ROWS)
+    rows = stored.first_rows(ingredients.train, PROBE_ROWS)
     tokens = encode(tokenizer, ingredients.task, rows, recipe)
     # Not sorted by length, unlike elsewhere: here padding is wanted.
     parts = [tokens[start : start + PROBE_BATCH] for start in range(0, len(tokens), PROBE_BATCH)]

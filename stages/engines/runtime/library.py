@@ -16,6 +16,7 @@ from stages.engines.runtime.shipped.classify import COMPILE, LIBRARY, CannotRun,
 from stages.model.artifact import WEIGHTS
 from stages.model.tokens import Batch, unpadded
 from stages.plumbing.command import UserError
+from stages.plumbing.disk import why_full
 
 SHIPPED = Path(classify.__file__).parent
 # As one line in the model card, and with the compiler that this machine prefers.
@@ -90,4 +91,6 @@ def library_of(build: Build) -> Path:
     try:
         return build.made()
     except CannotCompile as reason:
+        if why_full(reason):  # which is no property of this machine, to go without
+            raise
         raise CannotRun(str(reason)) from None

@@ -3,15 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 
+from stages.dataset import stored
 from stages.dataset.task import Task
 from stages.measure.accuracy import same_answers
+from stages.plumbing import paths
 from stages.reporting.predictions import Predictions
 
 # Of all variants together, so that the page stays under 3 MB whatever the data are.
 MOST_CHARACTERS = 1_200_000
 LONGEST_TEXT = 1000
+LEAST_ROOM = 200  # of a row of the table besides its texts
 
 
 @dataclass(frozen=True)
@@ -46,40 +48,40 @@ class ChangedTexts:
 
 
 def changed_texts(
-    task: Task, seed: int, names: list[str], predictions: Predictions, rows: pd.DataFrame
+    task: Task, seed: int, names: list[str], predictions: Predictions
 ) -> list[ChangedTexts]:
-    """Of each variant on validation, the one that moved farthest first.
-
-    Args:
-        rows: the split itself, `id` and the task's text columns among its own.
-    """
-    texts = rows.set_index("id")[list(task.text_columns)]
+    """Of each variant on validation, the one that moved farthest first."""
     room = MOST_CHARACTERS // max(1, len(names))
-    return [changed_by(task, seed, name, predictions, texts, room) for name in names]
+    return [changed_by(task, seed, name, predictions, room) for name in names]
 
 
 def changed_by(
-    task: Task, seed: int, name: str, predictions: Predictions, texts: pd.DataFrame, room: int
+    task: Task, seed: int, name: str, predictions: Predictions, room: int
 ) -> ChangedTexts:
     labels, fp32, ours = predictions.answers(seed, name, "validation")
-    before = predictions.logits(seed, predictions.reference, "validation")
-    after = predictions.logits(seed, name, "validation")
-    ids = predictions.ids(seed, name, "validation")
-    moved = np.abs(chances(before) - chances(after)).max(axis=1)
     changed = np.flatnonzero(~same_answers(ours, fp32, labels))
+    before, after = (
+        predictions.logits(seed, each, "validation", changed)
+        for each in (predictions.reference, name)
+    )
+    moved = np.abs(chances(before) - chances(after)).max(axis=1)
+    by_move = np.argsort(-moved, kind="stable")[: room // LEAST_ROOM + 1]
+    rows = stored.rows_at(paths.split(task.name, "validation"), changed[by_move])
+    texts = rows[list(task.text_columns)].to_numpy()
     shown = []
-    for i in changed[np.argsort(-moved[changed], kind="stable")]:
+    for at, i in enumerate(by_move):
+        label, answer, other = (values[changed[i]] for values in (labels, fp32, ours))
         one = ChangedText(
-            id=ids[i],
-            what=what_happened(task, labels[i], fp32[i], ours[i]),
-            label=named(task, labels[i]),
-            before=named(task, fp32[i]),
+            id=rows["id"][at],
+            what=what_happened(task, label, answer, other),
+            label=named(task, label),
+            before=named(task, answer),
             before_probability=percent(task, before[i]),
-            after=named(task, ours[i]),
+            after=named(task, other),
             after_probability=percent(task, after[i]),
-            texts=tuple(shortened(str(text)) for text in texts.loc[ids[i]]),
+            texts=tuple(shortened(str(text)) for text in texts[at]),
         )
-        room -= 200 + sum(map(len, one.texts))
+        room -= LEAST_ROOM + sum(map(len, one.texts))
         if room < 0:
             break
         shown.append(one)

@@ -1,5 +1,6 @@
 """Gather what a team reads of one task, and write it as one HTML page."""
 
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from stages.dataset.task import Task
 from stages.measure.timing import groups
 from stages.model.artifact import WARNINGS
 from stages.plumbing import paths
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.reporting.comparison_page import (
     Comparison,
     accuracy_cells,
@@ -22,6 +23,7 @@ from stages.reporting.comparison_page import (
     undecided,
     unrecognized,
 )
+from stages.reporting.escaping import PLAIN
 from stages.reporting.page import charts
 from stages.reporting.page.changed_texts import changed_texts
 from stages.reporting.page.terms import meaning
@@ -51,7 +53,10 @@ def page(task: Task, compared: Comparison, predictions: Predictions, params: Par
     )
     return environment.get_template("index.html.j2").render(
         contents(task, compared, predictions, params)
-        | {"style": (folder / "page.css").read_text(), "script": (folder / "page.js").read_text()}
+        | {
+            "style": (folder / "page.css").read_text("utf-8"),
+            "script": (folder / "page.js").read_text("utf-8"),
+        }
     )
 
 
@@ -60,7 +65,6 @@ def contents(
 ) -> dict[str, Any]:
     rows, ships = compared.rows, compared.choice.variant
     fp32, chosen = rows[variants.REFERENCE], rows[ships]
-    validation = pd.read_parquet(paths.split(task.name, "validation"))
     dataset = read_json(paths.dataset(task.name))
     order, timing = list(rows), params.latency
     by_importance = list(dict.fromkeys([ships, *order]))
@@ -89,7 +93,7 @@ def contents(
         "classes": class_table(task, compared, by_importance),
         "sensitivity": sensitivity_pictures(task),
         "training": training_pictures(task, params, fp32.headline),
-        "changed": changed_texts(task, fp32.seed, of_interest, predictions, validation),
+        "changed": changed_texts(task, fp32.seed, of_interest, predictions),
         "open": {name: undecided(row) for name, row in rows.items() if row.more_texts != 0},
         "skipped": compared.skipped,
         "environment": read_json(paths.ENVIRONMENT),
@@ -109,14 +113,16 @@ def in_one_view(cells: Cells) -> Cells:
 def warnings_of(task: Task, compared: Comparison) -> list[str]:
     """What nobody may overlook, as it stands in compare.md."""
     cost = next(iter(compared.rows.values())).cost
-    found = [renumbered(task, cost.classes_were)] if cost.classes_were else []
+    were = json.loads(cost.classes_were) if cost.classes_were else []
+    found = [renumbered(task, were, PLAIN)] if were else []
     for name in compared.rows:
-        found += unrecognized(name, compared.classes[compared.classes["variant"] == name])
+        classes = compared.classes[compared.classes["variant"] == name]
+        found += unrecognized(name, classes, PLAIN)
     if cost.weights in WARNINGS:
         found.append(WARNINGS[cost.weights])
     if cost.contended:
         found.append("CONTENDED: other processes ran during the timing; do not quote latency.")
-    return [text.replace("**", "") for text in found]
+    return found
 
 
 def score_picture(task: Task, compared: Comparison, params: Params) -> charts.Picture:

@@ -12,11 +12,12 @@ each other. Threads may share a Classifier.
 
 import hashlib
 import json
+import os
 import runpy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ import numpy as np
 MANIFEST, TOKENIZER = "manifest.json", "tokenizer.json"
 # What runs packed weights; what a TorchScript file needs whose operators torch does not have.
 RUNTIME, LOADER = "classify.py", "load_kernel.py"
+# What Python, a compiler or a loader takes from a folder unasked.
+CODE = (".py", ".so", ".h", ".c", ".cpp")
+MOST_THREADS = 1024
 BATCH = 32  # texts that run at once, which limits the memory that a long list takes
 # Name of a model's input -> what the tokenizer calls it.
 FIELDS = {"input_ids": "ids", "token_type_ids": "type_ids", "attention_mask": "attention_mask"}
@@ -59,7 +63,13 @@ def torchscript(file: Path, threads: int) -> Run:
     import torch
 
     if (loader := file.with_name(LOADER)).exists():
-        runpy.run_path(str(loader))
+        sys.path.insert(0, str(loader.parent.resolve()))  # which it imports from
+        try:
+            runpy.run_path(str(loader))
+        except (RuntimeError, OSError) as error:  # nothing compiles here, or it cannot be loaded
+            raise CannotLoad(str(error)) from None
+        finally:
+            del sys.path[0]
     torch.set_num_threads(threads)
     module = torch.jit.load(str(file))
 
@@ -108,13 +118,19 @@ class Classifier:
             threads: that compute.
 
         Raises:
-            CannotLoad: a file is missing or altered, or a library is not installed.
-            ValueError: no threads.
+            CannotLoad: a file is missing, altered or none of the export, or a library is not
+                installed.
+            ValueError: no threads, or too many.
         """
-        if threads < 1:
-            raise ValueError(f"threads is {threads}; at least 1 must compute")
+        if not 1 <= threads <= MOST_THREADS:
+            raise ValueError(f"threads is {threads}; it must be 1 to {MOST_THREADS}")
         manifest = read_manifest(Path(folder))
-        check_unaltered(Path(folder), manifest)
+        if manifest["predict"] is None:
+            raise CannotLoad("this model's tokenizer needs transformers; README.md says how to use")
+        compare(Path(folder), manifest, manifest["predict"]["loads"])
+        for path in Path(folder).iterdir():
+            if path.suffix in CODE and path.name not in manifest["sha256"]:
+                raise CannotLoad(f"{path} is not of the export, but might be run; take it away")
         self.labels: list[str] = manifest["labels"]
         self.columns: list[str] = manifest["columns"]
         self.inputs: list[str] = manifest["inputs"]
@@ -186,19 +202,44 @@ def arrays(tokenizer: Any, inputs: list[str], texts: Sequence[Text]) -> dict[str
 
 def read_manifest(folder: Path) -> Any:
     """Raises CannotLoad."""
+    file = folder / MANIFEST
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        listed = manifest["sha256"]
+        loads = (manifest["predict"] or {"loads": listed})["loads"]
     except FileNotFoundError:
-        raise CannotLoad(f"{folder / MANIFEST} is missing; {folder} holds no export") from None
-    except ValueError as error:
-        raise CannotLoad(f"{folder / MANIFEST} is damaged: {error}; copy it anew") from None
+        raise CannotLoad(f"{file} is missing; {folder} holds no export") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise CannotLoad(f"{file} is damaged: {error}; copy it anew") from None
+    if not listed or not loads:
+        raise CannotLoad(f"{file} is damaged: it lists no files; copy it anew")
+    return manifest
 
 
-def check_unaltered(folder: Path, manifest: Any) -> None:
-    """Raises CannotLoad where a file that will be loaded is not the one that was exported."""
-    for name in manifest["predict"]["loads"]:
-        file = folder / name
-        if not file.exists():
+def check(folder: str | Path = ".") -> Path:
+    """The folder, once all files in it are those of its manifest, and no other lies beside them.
+
+    Raises:
+        CannotLoad: one is missing, altered or not of the export.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    compare(folder, manifest, manifest["sha256"])
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        is_other = name not in (MANIFEST, *manifest["sha256"]) and "__pycache__" not in path.parts
+        if is_other and not (path.is_dir() and not path.is_symlink()):
+            raise CannotLoad(f"{path} is not of the export; take it away")
+    return folder
+
+
+def compare(folder: Path, manifest: Any, names: Iterable[str]) -> None:
+    """Raises CannotLoad where a file is not the one that was exported."""
+    for name in names:
+        file, path = folder / name, PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or name not in manifest["sha256"]:
+            raise CannotLoad(f"{folder / MANIFEST} is damaged: it lists no '{name}'; copy it anew")
+        if not file.is_file():
             raise CannotLoad(f"{file} is missing; copy the whole export")
         if sha256(file) != manifest["sha256"][name]:
             raise CannotLoad(
@@ -218,12 +259,14 @@ def sha256(file: Path) -> str:
 def trust(folder: Path, name: str) -> None:
     """Write the checksum of a file as it is now into manifest.json. Raises CannotLoad."""
     manifest = read_manifest(folder)
-    loads = manifest["predict"]["loads"]
+    loads = (manifest["predict"] or {"loads": manifest["sha256"]})["loads"]
     if name not in loads or not (folder / name).exists():
         raise CannotLoad(f"'{name}' is none of the files that are loaded: {', '.join(loads)}")
     manifest["sha256"][name] = sha256(folder / name)
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    (folder / MANIFEST).write_text(text, encoding="utf-8")
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, folder / MANIFEST)
 
 
 def in_pairs(texts: list[str]) -> Iterator[Text]:

@@ -7,10 +7,15 @@ answers [{"label": ..., "probability": ...}, ...], of a regression [{"score": ..
 {"error": ...}. Requests run side by side, each with THREADS of its own. Standard library alone.
 """
 
+import io
 import json
+import socket
 import sys
+import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from socket import SocketIO
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 LONGEST_REQUEST = 10_000_000  # bytes
 MOST_TEXTS = 1000  # of one request, which others may wait for
 PATIENCE = 30  # seconds without a byte, after which a connection is given up
+LONGEST_WAIT = 120  # seconds until a request has come as a whole, be it byte by byte
+MOST_CONNECTIONS = 256  # at once: each has a thread
 
 
 class Refused(Exception):
@@ -51,9 +58,28 @@ def answered(classifier: "Classifier", body: bytes) -> list[dict[str, Any]]:
     return [{"label": label, "probability": probability} for label, probability in answers]
 
 
+class Until(SocketIO):
+    """Reads from a connection until a moment; the socket's own timeout begins anew at each byte."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        super().__init__(connection, "rb")
+        self.connection, self.end = connection, time.monotonic() + seconds
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(min(left, PATIENCE))
+        return super().readinto(buffer)
+
+
 def handler(classifier: "Classifier", health: dict[str, Any]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = PATIENCE
+
+        def setup(self) -> None:
+            super().setup()
+            self.rfile = io.BufferedReader(Until(self.connection, LONGEST_WAIT))
 
         def do_GET(self) -> None:
             if self.path == "/health":
@@ -76,10 +102,14 @@ def handler(classifier: "Classifier", health: dict[str, Any]) -> type[BaseHTTPRe
                 raise Refused(411, "the header Content-Length must say how many bytes follow")
             if len(length) > len(str(LONGEST_REQUEST)) or int(length) > LONGEST_REQUEST:
                 raise Refused(413, f"{length} bytes; a request has {LONGEST_REQUEST} at most")
-            return self.rfile.read(int(length))
+            body = self.rfile.read(int(length))
+            if len(body) < int(length):
+                raise Refused(400, f"the body ended after {len(body)} of {length} bytes")
+            return body
 
         def reply(self, code: int, answer: Any) -> None:
             body = json.dumps(answer, ensure_ascii=False).encode()
+            self.connection.settimeout(PATIENCE)
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
@@ -92,13 +122,35 @@ def handler(classifier: "Classifier", health: dict[str, Any]) -> type[BaseHTTPRe
     return Handler
 
 
-def server(folder: Path, port: int, threads: int, host: str) -> ThreadingHTTPServer:
+class Service(ThreadingHTTPServer):
+    """Gives up a connection beyond MOST_CONNECTIONS at once, before it takes a thread."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(address, handler)
+        self.free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self.free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.free.release()
+
+
+def server(folder: Path, port: int, threads: int, host: str) -> Service:
     """Ready to serve; port 0 takes a free one. Raises predict.CannotLoad."""
     from predict import Classifier, read_manifest
 
     manifest = read_manifest(folder)
     health = {"status": "ok", **{key: manifest[key] for key in ("task", "variant", "labels")}}
-    return ThreadingHTTPServer((host, port), handler(Classifier(folder, threads), health))
+    return Service((host, port), handler(Classifier(folder, threads), health))
 
 
 def main() -> None:

@@ -47,6 +47,9 @@ def find(table: Table, asked: Columns, regression: bool) -> Columns:
     for word, name in (("TEXT", asked.text), ("PAIR", asked.pair), ("LABEL", asked.label)):
         if name and name not in names:
             raise UserError(f"{word}={name} is no column of {table.name}; {table.remedy(name)}")
+    said = [name for name in (asked.text, asked.pair, asked.label) if name]
+    if len(set(said)) < len(said):
+        raise UserError(f"TEXT, PAIR and LABEL name one column twice ({', '.join(said)}); name two")
     taken = {asked.text, asked.pair, asked.label}
     free = {name: cells for name, cells in cells_of.items() if name not in taken}
     label = asked.label or one_of(

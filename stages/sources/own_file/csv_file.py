@@ -6,19 +6,26 @@ Files are read twice or more rather than kept in memory, see rows.py.
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from stages.dataset.dataset import Dataset, Fetched, FetchOptions, Split
 from stages.dataset.task import Task, base_of
 from stages.measure.metrics import METRICS, REGRESSION_METRICS
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.files import sha256
-from stages.plumbing.section import Section
-from stages.sources.own_file.delimited import Dialect
+from stages.plumbing.paths import of_user
+from stages.plumbing.section import Distinct, Section
+from stages.sources.own_file.delimited import (
+    Dialect,
+    another_than,
+    known_encoding,
+    one_character,
+)
 from stages.sources.own_file.holdout import held_out
-from stages.sources.own_file.labels import Classes, Scores, plain
+from stages.sources.own_file.labels import Classes, Scores, plain, readable
 from stages.sources.own_file.rows import OwnRows, Part, Scan
 from stages.sources.own_file.table import Table
 
@@ -47,13 +54,13 @@ class CsvFile(Section):
     metric: str
     validation: str = ""
     test: str = ""
-    columns: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], Field(strict=False), Distinct] = ()
     text_pair: str = ""
     id: str = ""
     labels: dict[str, str] = Field(default_factory=dict)
-    encoding: str = "utf-8"
-    delimiter: str = Field(default="", pattern=r'^[^"\r\n]?$')
-    quote: str = Field(default='"', max_length=1)
+    encoding: Annotated[str, AfterValidator(known_encoding)] = "utf-8"
+    delimiter: Annotated[str, AfterValidator(one_character)] = ""
+    quote: Annotated[str, AfterValidator(one_character)] = '"'
     licence: str = "not stated"
     calibration_pct: float = Field(default=5.0, gt=0, le=50)
 
@@ -64,16 +71,39 @@ class CsvFile(Section):
             raise ValueError(f"no such metric; {nearest(metric, list(METRICS))}")
         return metric
 
-    @field_validator("encoding")
+    @field_validator("validation", "test")
     @classmethod
-    def known(cls, encoding: str) -> str:
-        try:
-            "".encode(encoding)
-        except LookupError:
-            raise ValueError(
-                "no such encoding; take utf-8, gbk, gb18030, cp1252, latin-1 or utf-16"
-            ) from None
-        return encoding
+    def another_file(cls, path: str, info: ValidationInfo) -> str:
+        for role in ("train", "validation"):
+            if path and same_file(path, info.data.get(role, "")) and role != info.field_name:
+                raise ValueError(f"'{role}' is the same file; leave one of the two out")
+        return path
+
+    @field_validator("label", "text_pair", "id")
+    @classmethod
+    def another_column(cls, name: str, info: ValidationInfo) -> str:
+        for role in ("text", "label", "text_pair"):
+            if name and name == info.data.get(role) and role != info.field_name:
+                raise ValueError(f"'{role}' is the same column; name another one")
+        return name
+
+    @field_validator("columns", "text_pair", "id")
+    @classmethod
+    def among_the_columns(cls, given: Any, info: ValidationInfo) -> Any:
+        """Those that are named for a file without a first row of them."""
+        if isinstance(given, tuple):
+            columns, wanted = given, [info.data.get(role, "") for role in ("text", "label")]
+        else:
+            columns, wanted = info.data.get("columns", ()), [given]
+        for name in wanted if columns else ():
+            if name and name not in columns:
+                raise ValueError(f"'columns' lacks {name!r}; {nearest(name, [*columns])}")
+        return given
+
+    @field_validator("quote")
+    @classmethod
+    def no_delimiter(cls, quote: str, info: ValidationInfo) -> str:
+        return another_than(info.data.get("delimiter", ""), quote)
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -82,18 +112,22 @@ class CsvFile(Section):
         if not isinstance(labels, dict):
             return labels
         for value, name in labels.items():
-            if isinstance(name, bool) or name in ("", None):
+            if isinstance(name, bool | dict | list) or name is None or not str(name).strip():
                 raise ValueError(f"the class of {value!r} is {name!r}; put its name in quotes")
         plainly = {plain(str(value)): str(name) for value, name in labels.items()}
         if len(plainly) < len(labels):
             raise ValueError("one value stands there twice (1.0 is 1, True is true); name it once")
-        return plainly
+        return {value: readable(name) for value, name in plainly.items()}
 
     @field_validator("labels")
     @classmethod
     def fit_the_metric(cls, labels: dict[str, str], info: ValidationInfo) -> dict[str, str]:
         if labels and info.data.get("metric") in REGRESSION_METRICS:
             raise ValueError("a regression has no classes; leave labels out, or take weighted_f1")
+        written = {plain(name): name for name in labels.values()}
+        for name in labels.values():
+            if name != (other := written[plain(name)]):
+                raise ValueError(f"the classes {name!r} and {other!r} are one (1.0 is 1); name one")
         if labels and len(set(labels.values())) < 2:
             raise ValueError("two classes are needed at least; {} takes the values found in train")
         return labels
@@ -219,6 +253,10 @@ class CsvFile(Section):
                     "calibration, and not scored"
                 )
         return {role: parts[role] for role in ("train", "validation", "test") if role in parts}
+
+
+def same_file(one: str, other: str) -> bool:
+    return bool(other) and of_user(one).resolve() == of_user(other).resolve()
 
 
 def print_shared_texts(task: Task, scans: dict[str, Scan]) -> None:

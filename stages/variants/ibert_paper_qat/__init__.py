@@ -8,18 +8,27 @@ from pathlib import Path
 
 from pydantic import Field
 
+from stages.plumbing.section import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    Rows,
+    Steps,
+    WarmupRatio,
+    WeightDecay,
+)
 from stages.variants import Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
     max_distance_from_fp32: float = Field(default=2, gt=0)  # it may learn to answer otherwise
-    rows: int = Field(256, ge=1)  # of train, for the ranges that training starts from
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(1e-6, gt=0)  # as in the README of the authors' repository
-    epochs: float = Field(1, gt=0)
-    max_steps: int = 80  # as in int8_qat; -1 does all epochs
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
+    rows: Rows = 256  # of train, for the ranges that training starts from
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 1e-6  # as in the README of the authors' repository
+    epochs: Epochs = Field(1, gt=0)
+    max_steps: Steps = 80  # as in int8_qat; -1 does all epochs
+    warmup_ratio: WarmupRatio = 0.1
+    weight_decay: WeightDecay = 0.01
 
 
 def calibrate(ingredients: Ingredients, params: Params) -> None:

@@ -3,13 +3,12 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
+from stages.dataset import stored
 from stages.engines.ibert_simulation import simulation
 from stages.model.artifact import WEIGHTS, read_recipe
 from stages.model.ingredients import Ingredients
 from stages.model.tokens import encode, load_tokenizer
-from stages.training.loop import UNFINISHED, Schedule, forget, train, with_labels
+from stages.training.loop import UNFINISHED, Examples, Schedule, forget, train
 
 NAME = "ibert_paper_qat"
 
@@ -20,10 +19,12 @@ def train_simulation(ingredients: Ingredients, schedule: Schedule, rows: int) ->
     Args:
         rows: of the training split, for the ranges at the start.
     """
-    recipe, frame = read_recipe(ingredients.checkpoint), pd.read_parquet(ingredients.train)
+    recipe, task = read_recipe(ingredients.checkpoint), ingredients.task
     tokenizer = load_tokenizer(ingredients.checkpoint)
     model = simulation.calibrated(ingredients, rows)
-    examples = with_labels(encode(tokenizer, ingredients.task, frame, recipe), frame)
+    pieces = stored.pieces(ingredients.train, task.text_columns)
+    encoded = encode(tokenizer, task, pieces, recipe)
+    examples = Examples(encoded, stored.labels(ingredients.train))
     unfinished = unfinished_of(ingredients)
     train(model, tokenizer, schedule, recipe.seed, examples, unfinished, __name__, f"rows {rows}")
     simulation.save(model, ingredients.learned / WEIGHTS)

@@ -9,20 +9,29 @@ from typing import Literal
 
 from pydantic import Field
 
+from stages.plumbing.section import (
+    BatchSize,
+    Epochs,
+    LearningRate,
+    Rows,
+    Steps,
+    WarmupRatio,
+    WeightDecay,
+)
 from stages.variants import OWN_LIBRARY, Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
     max_distance_from_fp32: float = Field(default=2, gt=0)  # it may learn to answer otherwise
-    rows: int = Field(256, ge=1)  # of train, for the ranges of what has 16 bits
+    rows: Rows = 256  # of train, for the ranges of what has 16 bits
     max_weight_error: float = Field(0.03, ge=0, lt=1)  # as in int8_fast
     target: Literal["fp32_logits", "labels"] = "fp32_logits"
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(5e-6, gt=0)
-    epochs: float = Field(1, gt=0)
-    max_steps: int = 80  # as in int8_qat; -1 does all epochs
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 5e-6
+    epochs: Epochs = Field(1, gt=0)
+    max_steps: Steps = 80  # as in int8_qat; -1 does all epochs
+    warmup_ratio: WarmupRatio = 0.1
+    weight_decay: WeightDecay = 0.01
 
 
 def calibrate(ingredients: Ingredients, params: Params) -> None:

@@ -13,7 +13,7 @@ from stages.model.ingredients import Skipped
 from stages.model.storage import tensor_bytes
 from stages.model.tokens import Batch, Predict
 from stages.plumbing.command import UserError
-from stages.plumbing.files import read_json
+from stages.plumbing.json_file import read_json
 from stages.plumbing.memory import keep_freed_memory
 from stages.variants.int8_fast import encoder
 from stages.variants.int8_fast.kernel.dispatch import RUNTIME, choose_kernel

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stages.engines.runtime import compiling
 from stages.engines.runtime.shipped.classify import CannotRun
-from stages.model.classifier import example, without_debug_records
+from stages.model.classifier import example, write_traced
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast import encoder
 from stages.variants.int8_fast.kernel import operators
@@ -48,8 +48,7 @@ def write_torchscript(weights: Path, inputs: list[str], kernel: str, folder: Pat
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # tracing is deprecated
         traced: Any = torch.jit.trace(module.eval(), example(inputs))
-        torch.jit.save(traced, str(target))
-    without_debug_records(target)
+    write_traced(traced, target)
     for file in (LOADER, Path(compiling.__file__), operators.SOURCE, *operators.HEADERS):
         shutil.copyfile(file, folder / file.name)
     return target.name

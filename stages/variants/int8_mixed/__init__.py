@@ -11,15 +11,16 @@ from typing import Literal
 
 from pydantic import Field
 
+from stages.plumbing.section import Rows
 from stages.variants import Ingredients, Variant, VariantParams
 
 
 class Params(VariantParams):
     # Of the task's first metric on rows of train, where the model is surer than on unseen texts: so
     # less than what is wanted there.
-    max_drop_points: float = Field(0.25, ge=0)
-    rows: int = Field(512, ge=1)  # of train, on which the drop is measured
-    calibration_rows: int = Field(256, ge=1)
+    max_drop_points: float = Field(0.25, ge=0, le=100)
+    rows: Rows = 512  # of train, on which the drop is measured
+    calibration_rows: Rows = 256
     percentile: float = Field(99.999, gt=50, le=100)  # of the activations inside their range
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
 

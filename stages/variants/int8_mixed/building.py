@@ -16,7 +16,8 @@ from stages.engines.int8.quantizers import Activations
 from stages.model.artifact import WEIGHTS
 from stages.model.classifier import load_checkpoint
 from stages.model.ingredients import Ingredients
-from stages.plumbing.files import read_json, write_json
+from stages.plumbing.files import write_json
+from stages.plumbing.json_file import read_json
 from stages.variants.int8_mixed.budget import decide
 from stages.variants.int8_mixed.layer_groups import quantize_except
 from stages.variants.int8_mixed.sensitivity import PartlyQuantized, search

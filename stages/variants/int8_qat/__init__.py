@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from stages.plumbing.section import BatchSize, Epochs, LearningRate, Steps, WarmupRatio, WeightDecay
 from stages.variants import Ingredients, Variant, VariantParams
 
 
@@ -19,12 +20,12 @@ class Params(VariantParams):
     bits: Literal[7, 8] = 8  # of the activations; with 8 the weights get 7, so none overflows
     decay: float = Field(0.99, gt=0, lt=1)  # of the moving average of activation ranges
     target: Literal["fp32_logits", "labels"] = "fp32_logits"
-    batch_size: int = Field(16, ge=1)
-    learning_rate: float = Field(5e-6, gt=0)
-    epochs: float = Field(1, gt=0)
-    max_steps: int = 80  # more drifts away from fp32 on unseen texts; -1 does all epochs
-    warmup_ratio: float = Field(0.1, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
+    batch_size: BatchSize = 16
+    learning_rate: LearningRate = 5e-6
+    epochs: Epochs = Field(1, gt=0)
+    max_steps: Steps = 80  # more drifts away from fp32 on unseen texts; -1 does all epochs
+    warmup_ratio: WarmupRatio = 0.1
+    weight_decay: WeightDecay = 0.01
 
 
 def calibrate(ingredients: Ingredients, params: Params) -> None:

@@ -9,6 +9,7 @@ from stages.engines import safe_l
 from stages.engines.runtime.compiling import Build, CannotCompile
 from stages.engines.runtime.library import SHIPPED
 from stages.engines.runtime.shipped.classify import CannotRun
+from stages.plumbing.disk import why_full
 
 SOURCE = Path(__file__).with_name("kernel.cpp")
 # Of kernel.cpp: those of the runtime that it has no part in are left out.
@@ -36,6 +37,8 @@ def load() -> None:
     try:
         torch.ops.load_library(str(build().made()))
     except CannotCompile as reason:
+        if why_full(reason):  # which is no property of this machine, to go without
+            raise
         raise CannotRun(str(reason)) from None
     except (RuntimeError, OSError) as error:
         said = str(error).strip().split("\n")[0][:200]
