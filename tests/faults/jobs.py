@@ -28,8 +28,9 @@ class Job:
 
     @property
     def name(self) -> str:
-        """As it is called in messages: `quantize mrpc 42 fp32`."""
+        """In short: `quantize mrpc 42 fp32`."""
         words = self.arguments[1:] if self.arguments[0] == "-m" else self.arguments[:1]
+        words = tuple(word for word in words if not word.startswith("--"))
         return " ".join(words).removeprefix("stages.").removeprefix("exports/mrpc/")
 
     @property
@@ -79,4 +80,7 @@ def items(params: dict[str, Any], named: str) -> list[str]:
 
 
 def filled(text: str, item: dict[str, str]) -> str:
+    """As DVC fills it: the whole of an item becomes options."""
+    options = " ".join(f"--{key} {value}" for key, value in item.items())
+    text = text.replace("${item}", options)
     return re.sub(r"\$\{item\.(\w+)\}", lambda match: item[match[1]], text)

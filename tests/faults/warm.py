@@ -84,6 +84,9 @@ def serve(connection: socket.socket) -> None:
 
 def run(arguments: list[str]) -> int:
     """As the interpreter would: `-m module ...` or `script ...`."""
+    # The old ones remember what the driver's own could do, such as seek.
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
     warnings.simplefilter("ignore", RuntimeWarning)  # the module is there already
     try:
         if arguments[0] == "-m":

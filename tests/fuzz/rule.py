@@ -16,6 +16,7 @@ MOST_MEMORY_MB = 1000.0  # more than before it
 
 def broken_rule(target: Target, data: bytes) -> str:
     """Empty if the target keeps the rule with these bytes."""
+    target.prepare()
     before, started = peak_mb(), time.monotonic()
     found = ""
     try:

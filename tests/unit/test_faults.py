@@ -65,7 +65,7 @@ def test_a_job_is_as_dvc_yaml_has_it() -> None:
     params = {"tasks": ["mrpc"], "finetune": {"seeds": [1, 2]}, "quantize": {"fp32": {}}}
     found = {job.name: job for job in jobs(params)}
     assert found["quantize mrpc 2 fp32"].outputs == ("models/mrpc/seed_2/fp32",)
-    assert found["environment"].stays == ("metrics/outside",)
+    assert "metrics/outside" in found["environment"].stays
     assert list(found)[-1] == "summary"
 
 
