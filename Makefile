@@ -1,14 +1,17 @@
 PYTHON ?= python3
 VENV := .venv
 ISA ?= native
+SEED ?= 1
+SIZE ?= 500
+EACH ?= 600
 RUN := $(VENV)/bin/python -m
 
 # What a user gives reaches the programs through the environment, as it was typed: neither make nor
 # the shell reads what stands in it ($, quotes, backticks).
-GIVEN := MODEL DATA TEXT PAIR LABEL LABELS BUDGET TIME ENCODING DELIMITER QUOTE REMOTE ISA
+GIVEN := MODEL DATA TEXT PAIR LABEL LABELS BUDGET TIME ENCODING DELIMITER QUOTE REMOTE ISA SEED SIZE EACH
 $(foreach word,$(GIVEN),$(eval override export $(word) := $$(value $(word))))
 
-.PHONY: help repro check report plots push pull restore test test-fast lint tables bench other-tools preset-%
+.PHONY: help repro check report plots push pull restore test test-fast lint faults fuzz tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -38,6 +41,13 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+faults: $(VENV)/ready-dev       ## kills, full disks, two at once, cut networks, flipped bits. SEED= SIZE=
+	$(RUN) tests.faults --seed "$$SEED" --size "$$SIZE" --out docs/evidence/faults.json
+	$(RUN) pytest tests/faults
+
+fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. EACH= seconds
+	$(RUN) tests.fuzz all "$$EACH" --out docs/evidence/fuzz.json
 
 push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
 	@$(RUN) stages.commands.share push -- "$$REMOTE"
@@ -73,4 +83,8 @@ $(VENV)/ready-dev: $(VENV)/ready requirements-dev.txt
 
 $(VENV)/ready-bench: $(VENV)/ready requirements-bench.txt
 	$(VENV)/bin/python -m pip install --quiet -r requirements-bench.txt
+	touch $@
+
+$(VENV)/ready-fuzz: $(VENV)/ready-dev requirements-fuzz.txt
+	$(VENV)/bin/python -m pip install --quiet -r requirements-fuzz.txt
 	touch $@

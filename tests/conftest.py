@@ -60,9 +60,15 @@ def write_raw_corpus(folder: Path, newline: str = "\n", bom: str = "\ufeff") -> 
     return folder
 
 
-def write_tutorial_layout(folder: Path) -> Path:
-    """What the download script of PyTorch's tutorial leaves: test.tsv has no labels."""
+def write_tutorial_layout(folder: Path, rows_of: dict[str, int] | None = None) -> Path:
+    """What the download script of PyTorch's tutorial leaves: test.tsv has no labels.
+
+    Args:
+        rows_of: so many of each split; all of them.
+    """
     splits = mrpc_lines()
+    if rows_of:
+        splits = {split: splits[split][:number] for split, number in rows_of.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, split in (("train", "train"), ("dev", "validation")):
         (folder / f"{name}.tsv").write_text("\n".join([HEADER, *splits[split]]) + "\n")

@@ -299,6 +299,46 @@ def coverage(results: Path) -> str:
     return pipe_table(cells)
 
 
+# What `make faults` looks for, as its results call it -> as a column says it.
+WRONGS = {
+    "lost": "lost",
+    "half-written": "half-written",
+    "silent": "silently another",
+    "hang": "hangs",
+    "unruly": "without its line",
+    "left lying": "left lying",
+}
+
+
+def faults(results: Path) -> str:
+    """Each kind of fault: how often it was tried, on how many jobs, and what came of it."""
+    found = read_json(results)
+    cells = []
+    for fault in dict.fromkeys(row["fault"] for row in found["counts"]):
+        rows = [row for row in found["counts"] if row["fault"] == fault]
+        cells.append(
+            {"fault": fault, "tried": f"{sum(row['tried'] for row in rows):,}"}
+            | {"stages and arguments": str(len(rows))}
+            | {name: str(sum(row[kind] for row in rows)) for kind, name in WRONGS.items()}
+        )
+    return f"{pipe_table(cells)}\n\nSeed {found['seed']}, {found['minutes']:.0f} minutes."
+
+
+def fuzzers(results: Path) -> str:
+    """Each parser: inputs tried, and kinds of them that break the rule."""
+    found = read_json(results)
+    cells = [
+        {
+            "parser": one["target"],
+            "seeds": str(one["seeds"]),
+            "inputs": f"{one['inputs']:,}",
+            "break the rule": str(one["wrong"]),
+        }
+        for one in found["targets"]
+    ]
+    return f"{pipe_table(cells)}\n\n{found['seconds']:g} seconds each."
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "quick": quick,
     "comparison": comparison,
@@ -307,6 +347,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "seeds_on_test": lambda metrics: seeds(metrics, "test"),
     "like_published": like_published,
     "families": families,
+    "faults": faults,
+    "fuzzers": fuzzers,
     "coverage": coverage,
     "glue": glue,
     "race": race,

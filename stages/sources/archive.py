@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stages.plumbing.command import UserError
+from stages.plumbing.faults import of_the_machine
 
 MOST_MEMBERS = 100_000
 MOST_UNPACKED = 8 << 30
@@ -37,7 +38,9 @@ def opened(archive: Path) -> Iterator[zipfile.ZipFile]:
         with zipfile.ZipFile(archive) as file:
             check(archive, file.infolist())
             yield file
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:  # a seek to where no file can be
+        if of_the_machine(error):
+            raise
         said = str(error).strip("'\"") or type(error).__name__
         raise UserError(f"{archive.name} is not a readable zip ({said})") from None
 

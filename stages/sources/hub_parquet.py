@@ -112,7 +112,9 @@ def read(files: HubFiles, path: Path) -> "pd.DataFrame":
                 "allowed"
             )
         frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged file pandas and Arrow raise whatever it leads to
         if of_the_machine(error):
             raise
         raise UserError(f"{name} is not a readable parquet file ({in_short(error)})") from None
