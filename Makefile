@@ -3,7 +3,7 @@ VENV := .venv
 ISA ?= native
 RUN := $(VENV)/bin/python -m
 
-.PHONY: help repro check report plots push pull test test-fast lint tables bench other-tools preset-%
+.PHONY: help repro check score report plots push pull test test-fast lint tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -33,6 +33,9 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+
+score: $(VENV)/ready            ## label a corpus of any size with an export. IN= OUT= MODEL= ARGS=, docs/how_to.md
+	@$(RUN) stages.score "$(IN)" "$(OUT)" --model "$(MODEL)" $(ARGS)
 
 push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
 	@$(RUN) stages.commands.share push $(REMOTE)

@@ -30,7 +30,7 @@ def nearest(name: str, known: list[str]) -> str:
 def run_stage(stage: Callable[..., None]) -> None:
     """Run `stage`, its positional parameters (all strings) taken from the command line.
 
-    Those that have a default may be left out.
+    Those that have a default may be left out; those that have a name alone are options.
 
     Exits with 2 and one line on stderr for `UserError`, a full disk and a place that cannot be
     written; any other exception is a fault of this project and keeps its traceback.
@@ -41,10 +41,16 @@ def run_stage(stage: Callable[..., None]) -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
         logging.getLogger(library).setLevel(logging.ERROR)
-    name = inspect.getmodule(stage).__spec__.name  # type: ignore[union-attr]
-    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=stage.__doc__)
+    name = inspect.getmodule(stage).__spec__.name.removesuffix(".__main__")  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {name}",
+        description=stage.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     for parameter in inspect.signature(stage).parameters.values():
-        if parameter.default is parameter.empty:
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            add_option(parser, parameter)
+        elif parameter.default is parameter.empty:
             parser.add_argument(parameter.name)
         else:
             parser.add_argument(parameter.name, nargs="?", default=parameter.default)
@@ -58,6 +64,17 @@ def run_stage(stage: Callable[..., None]) -> None:
         if place := unwritable(error):
             fail(name, place)
         raise
+
+
+def add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
+    """`--name value`, or of a truth value `--name` alone."""
+    option = f"--{parameter.name.replace('_', '-')}"
+    if parameter.default is False:
+        parser.add_argument(option, action="store_true")
+    elif parameter.default is parameter.empty:
+        parser.add_argument(option, required=True)
+    else:
+        parser.add_argument(option, default=parameter.default)
 
 
 def fail(stage: str, message: str) -> None:
