@@ -67,12 +67,13 @@ class CorpusFile:
 
     def bytes(self, begin: int, end: int) -> bytes:
         filesystem, path = fsspec.core.url_to_fs(self.address)
-        found: bytes = filesystem.cat_file(path, begin, end)
+        found: bytes = filesystem.cat_file(path, start=begin, end=end)
         return found
 
     def changed(self) -> bool:
         """Whether its size or version is another one than it was."""
         filesystem, path = fsspec.core.url_to_fs(self.address)
+        filesystem.invalidate_cache()  # of what it was told before
         return described(filesystem, path, filesystem.info(path)) != self
 
 
@@ -85,6 +86,7 @@ def corpus_files(named: str) -> list[CorpusFile]:
     address = named if "://" in named else str(of_user(named))
     try:
         filesystem, path = fsspec.core.url_to_fs(address)
+        filesystem.invalidate_cache()  # of what it was told before
         found = infos(filesystem, path)
         if not found:
             raise UserError(

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import stages
 from stages.plumbing.command import UserError, in_short
 from stages.score.corpus import Block
 from stages.score.engine import ONE_THREAD, Engine
@@ -19,6 +18,7 @@ from stages.score.rows import Span
 
 # Of results that wait in memory on this machine, where no cluster is at hand.
 OBJECT_STORE_BYTES = 256 << 20
+PACKAGE = Path(__file__).parents[1]
 
 
 def on_ray(address: str) -> Engine:
@@ -63,8 +63,7 @@ def connect(ray: Any, address: str, workers: int) -> None:
     quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address:
         # The code travels; corpus and model must lie where all machines see them.
-        package = str(Path(str(stages.__file__)).parent)
-        travels = {"py_modules": [package], "env_vars": ONE_THREAD}
+        travels = {"py_modules": [str(PACKAGE)], "env_vars": ONE_THREAD}
         ray.init(address=address, runtime_env=travels, **quiet)
     else:
         os.environ |= ONE_THREAD
