@@ -1,5 +1,6 @@
 """Which files a corpus is made of: a path, a folder, a glob, or an address that fsspec knows."""
 
+import codecs
 import hashlib
 import io
 from collections.abc import Iterator
@@ -60,10 +61,17 @@ class CorpusFile:
             yield file
 
     @contextmanager
-    def lines(self) -> Iterator[BinaryIO]:
-        """To be gone through line by line; a store's own files are slow at that."""
+    def lines(self, begin: int = 0) -> Iterator[Iterator[bytes]]:
+        """Line by line, from a byte on; a store's own files are slow at that."""
         with self.open() as file, io.BufferedReader(file, BUFFER) as buffered:  # type: ignore
-            yield buffered
+            buffered.seek(begin)
+            yield iter(buffered)
+
+    def text_begin(self) -> int:
+        """Where its text begins: behind a byte-order mark, which is none of it."""
+        mark = codecs.BOM_UTF8
+        with self.open() as file:
+            return len(mark) if file.read(len(mark)) == mark else 0
 
     def bytes(self, begin: int, end: int) -> bytes:
         filesystem, path = fsspec.core.url_to_fs(self.address)

@@ -1,6 +1,5 @@
 """CSV and TSV. All columns are text, as it stands there: `007` stays what it is."""
 
-import codecs
 import csv
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -11,7 +10,7 @@ from itertools import chain
 import pyarrow as pa
 
 from stages.score.corpus_files import CorpusFile
-from stages.score.rows import Cut, Damaged, Fault, Rows, Span, fits_text, shown
+from stages.score.rows import Cut, Damaged, Fault, Rows, Span, fits_text, shown, table_of
 from stages.sources.own_file.delimited import DELIMITERS, LONGEST_FIELD
 
 HEADER_ROW = 1  # numbers are those of a spreadsheet
@@ -75,10 +74,9 @@ class Delimited:
     @cached_property
     def header(self) -> tuple[list[str], int]:
         """The names of the columns, and the bytes of their record."""
-        with self.file.lines() as lines:
-            begin = len(codecs.BOM_UTF8) if lines.peek(3)[:3] == codecs.BOM_UTF8 else 0
-            lines.seek(begin)
-            for raw, is_row in self.records(iter(lines)):
+        begin = self.file.text_begin()
+        with self.file.lines(begin) as lines:
+            for raw, is_row in self.records(lines):
                 if not is_row:
                     raise Damaged("its first row is blank; it must name the columns")
                 try:
@@ -96,10 +94,9 @@ class Delimited:
 
     def spans(self, most_rows: int) -> Iterator[Span]:
         _, begin = self.header
-        with self.file.lines() as lines:
-            lines.seek(begin)
+        with self.file.lines(begin) as lines:
             cut = Cut(most_rows, HEADER_ROW + 1, begin)
-            yield from cut.spans(self.records(iter(lines)))
+            yield from cut.spans(self.records(lines))
 
     def read(self, span: Span, schema: pa.Schema) -> Rows:
         names, _ = self.header
@@ -116,8 +113,7 @@ class Delimited:
                 good.append([cells[place] for place in places])
             except ValueError as error:
                 faults.append(Fault(row, str(error), shown(raw)))
-        columns = list(zip(*good, strict=True)) if good else [[] for _ in places]
-        return Rows(pa.table([pa.array(each, pa.string()) for each in columns], schema), faults)
+        return Rows(table_of(good, schema), faults)
 
     def cells(self, raw: bytes, width: int) -> list[str]:
         """Raises ValueError: they cannot be told, or there are not `width` of them."""

@@ -1,10 +1,8 @@
 """JSON lines. The first rows decide what type a column has; lists and objects stay JSON text."""
 
-import codecs
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -12,7 +10,7 @@ import pyarrow as pa
 
 from stages.score.corpus_files import CorpusFile
 from stages.score.delimited import with_newlines
-from stages.score.rows import Cut, Damaged, Fault, Rows, Span, as_json, fits_text, shown
+from stages.score.rows import Cut, Damaged, Fault, Rows, Span, as_json, fits_text, shown, table_of
 
 SAMPLE = 2000  # rows that decide
 # Of a column that holds several types, lists or objects.
@@ -36,13 +34,8 @@ class JsonLines:
         return ((line, bool(line.strip())) for line in lines)
 
     def schema(self) -> pa.Schema:
-        return self.sampled
-
-    @cached_property
-    def sampled(self) -> pa.Schema:
         values: dict[str, list[Any]] = {}
-        with self.file.lines() as lines:
-            lines.seek(self.begin)
+        with self.file.lines(self.file.text_begin()) as lines:
             for line in islice(lines, SAMPLE):
                 try:
                     found = parsed(line)
@@ -54,15 +47,10 @@ class JsonLines:
             raise Damaged(f"none of its first {SAMPLE:,} lines is a JSON object with a key")
         return pa.schema([field_of(name, each) for name, each in values.items()])
 
-    @cached_property
-    def begin(self) -> int:
-        with self.file.lines() as lines:
-            return len(codecs.BOM_UTF8) if lines.peek(3)[:3] == codecs.BOM_UTF8 else 0
-
     def spans(self, most_rows: int) -> Iterator[Span]:
-        with self.file.lines() as lines:
-            lines.seek(self.begin)
-            yield from Cut(most_rows, 1, self.begin).spans(self.records(iter(lines)))
+        begin = self.file.text_begin()
+        with self.file.lines(begin) as lines:
+            yield from Cut(most_rows, 1, begin).spans(self.records(lines))
 
     def read(self, span: Span, schema: pa.Schema) -> Rows:
         good: list[list[Any]] = []
@@ -75,9 +63,7 @@ class JsonLines:
                 good.append(self.cells(parsed(raw), schema))
             except ValueError as error:
                 faults.append(Fault(row, str(error), shown(raw)))
-        columns = list(zip(*good, strict=True)) if good else [[] for _ in schema]
-        arrays = [pa.array(each, field.type) for each, field in zip(columns, schema, strict=True)]
-        return Rows(pa.table(arrays, schema), faults)
+        return Rows(table_of(good, schema), faults)
 
     def cells(self, found: dict[str, Any], schema: pa.Schema) -> list[Any]:
         """Raises ValueError: a value is not of its column's type, or there are other columns."""

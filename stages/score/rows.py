@@ -1,7 +1,7 @@
 """What is read of a corpus: pieces of its files, and the rows of a piece, good and bad."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -88,6 +88,12 @@ class Cut:
                 self.row, self.begin, self.rows = number, self.end, 0
         if self.rows:
             yield Span(self.row, self.rows, self.begin, self.end)
+
+
+def table_of(rows: list[list[Any]], schema: pa.Schema) -> pa.Table:
+    """Rows of Python values as columns."""
+    values: list[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
+    return pa.table([pa.array(*each) for each in zip(values, schema.types, strict=True)], schema)
 
 
 def shown(raw: bytes) -> str:
