@@ -34,7 +34,7 @@ from stages.settings.params import load_params
 FILE = Path(__file__).with_name("scoring.json")
 ROWS, ROUNDS = 14_672, 3
 PLAIN_ROWS = 1_834  # of these for the plain script, which would take all day
-DATASETS = ("datasets==4.8.6",)
+DATASETS = ("datasets==5.2.0",)
 ONE, ALL, ALONE = "make score, one worker", "make score, all cores", "model alone"
 PLAIN, BATCHED = "plain script", "plain script, batches of 32"
 # As its documentation has it; the second argument is the pipeline's batch size.

@@ -9,6 +9,9 @@ import numpy as np
 from stages.running.shipped import predict
 
 ENCODED = 256  # texts that are tokenized at once: what tokenizers keeps of a text is large
+# Characters for each token that the model reads: of a text with more, the beginning is tried first.
+# A tokenizer reads all of it, and keeps 170 times its size for a while.
+TRIED = 64
 # What the tokenizer's settings call the value that fills each array.
 FILL = {"ids": "pad_id", "type_ids": "pad_type_id"}
 
@@ -35,6 +38,9 @@ class Scorer:
         tokenizer = self.classifier.tokenizer
         self.padding: dict[str, Any] = tokenizer.padding or {"direction": "right"}
         tokenizer.no_padding()
+        cutting = tokenizer.truncation or {"direction": "left"}
+        pairs = len(self.classifier.columns) > 1
+        self.tried = 0 if pairs or cutting["direction"] == "left" else TRIED * cutting["max_length"]
 
     def logits(self, texts: Sequence[predict.Text]) -> Logits:
         tokens, cut = self.tokens(texts)
@@ -56,13 +62,31 @@ class Scorer:
         cut = 0
         fields = {name: predict.FIELDS[name] for name in self.classifier.inputs}
         for start in range(0, len(texts), ENCODED):
-            encoded = self.classifier.tokenizer.encode_batch(list(texts[start : start + ENCODED]))
+            encoded = self.encoded(texts[start : start + ENCODED])
             cut += sum(bool(each.overflowing) for each in encoded)
             found += [
                 {name: np.array(getattr(each, field)) for name, field in fields.items()}
                 for each in encoded
             ]
         return found, cut
+
+    def encoded(self, texts: Sequence[predict.Text]) -> list[Any]:
+        """As `tokenizers` does it, but of a very long text no more than is needed."""
+        tokenizer = self.classifier.tokenizer
+        begun = [self.beginning(text) for text in texts]
+        found: list[Any] = tokenizer.encode_batch(begun)
+        for i, (text, beginning) in enumerate(zip(texts, begun, strict=True)):
+            # Where it was cut twice over, what follows the beginning cannot matter.
+            if beginning is not text and len(found[i].overflowing) < 2:
+                found[i] = tokenizer.encode(text)
+        return found
+
+    def beginning(self, text: predict.Text) -> predict.Text:
+        """Up to a space, which no token spans; all of it where it is not very long."""
+        if not self.tried or isinstance(text, tuple) or len(text) <= self.tried:
+            return text
+        end = text.rfind(" ", 0, self.tried)
+        return text if end < 0 else text[:end]
 
     def padded(self, tokens: list[Tokens]) -> dict[str, np.ndarray]:
         """As the tokenizer's own padding would: int64 (texts, tokens) of each input."""
