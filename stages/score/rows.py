@@ -9,7 +9,7 @@ import pyarrow as pa
 
 # A block is done or it is not: the unit of resuming, of sorting by length, of what a worker gets.
 # Its size goes by the corpus alone, so that whoever computes it computes the same.
-BLOCK_ROWS, BLOCK_BYTES = 2048, 1 << 20
+BLOCK_ROWS, BLOCK_BYTES = 512, 1 << 20
 
 
 class Span(NamedTuple):
