@@ -65,6 +65,9 @@ def score(
     Raises:
         UserError: something cannot be read, or a row is bad.
     """
+    for name, given in (("OUT", out), ("--model", model)):
+        if not given or "://" in given:
+            raise UserError(f"{name} is '{given}'; name a place on this machine")
     target, export = of_user(out), of_user(model)
     one_of("--engine", engine, (LOCAL, RAY))
     one_of("--on-error", on_error, (STOP, SKIP))

@@ -16,6 +16,7 @@ from stages.plumbing.files import PARTIAL, sha256
 from stages.running.shipped.predict import Classifier
 from stages.score import results
 from stages.score import rows as score_rows
+from stages.score.__main__ import score
 from stages.tasks import mrpc
 from tests.conftest import WORDS
 from tests.scoring import (
@@ -357,6 +358,10 @@ class TestSchemas:
             address = named if "://" in named else str(tmp_path / named)
             with pytest.raises(UserError, match=message):
                 scored(address, out, export)
+        with pytest.raises(UserError, match="OUT is 's3://bucket/out'; name a place on this"):
+            score(str(tmp_path / "in.csv"), "s3://bucket/out", model=str(export))
+        with pytest.raises(UserError, match="--model is ''"):
+            score(str(tmp_path / "in.csv"), str(out), model="")
         with pytest.raises(UserError, match="holds no export"):
             scored(tmp_path / "in.csv", out, tmp_path)
         broken = shutil.copytree(export, tmp_path / "broken")
