@@ -37,13 +37,14 @@ os.replace = replace
 """
 
 
-# Stage, outputs, and before which rename it dies: the first, and one between two outputs.
+# Stage, outputs, and before which rename it dies: the first, and one between two outputs. That of a
+# folder is none where the system swaps two: tests/faults kills at every file event.
 SEED = "models/mrpc/seed_42"
 STAGES = [
     ("download_glue mrpc", ["data", "metrics/mrpc/dataset.json"], (1, 2)),
     ("quantize mrpc 42 int8_mixed", [f"{SEED}/int8_mixed"], (2, 4)),
     ("quantize mrpc 42 fp32", [f"{SEED}/fp32"], (1,)),
-    ("quantize mrpc 42 int8_dynamic", [f"{SEED}/int8_dynamic"], (3,)),
+    ("quantize mrpc 42 int8_dynamic", [f"{SEED}/int8_dynamic"], (2,)),
     (
         "size_report mrpc",
         ["metrics/mrpc/size", "reports/mrpc/size.csv", "reports/mrpc/sensitivity.csv"],
@@ -54,7 +55,7 @@ STAGES = [
     (
         "export mrpc",
         ["exports/mrpc", "metrics/mrpc/export.json", "metrics/mrpc/ships.json"],
-        (8,),
+        (5,),
     ),
 ]
 
