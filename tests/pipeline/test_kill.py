@@ -70,7 +70,7 @@ def test_killed_while_it_writes(
     undisturbed = repo.contents(*outputs)
     for rename in renames:
         plan = {"PYTHONPATH": str(tmp_path), "KILL_BEFORE_RENAME": str(rename)}
-        killed = subprocess.run(command, cwd=repo.folder, env=repo.environment | plan)
+        killed = subprocess.run(command, cwd=repo.folder, env=repo.cold.environment | plan)
         assert killed.returncode == -signal.SIGKILL
         left = repo.contents(*outputs).items()
         whole = {name: content for name, content in left if ".partial" not in name}
