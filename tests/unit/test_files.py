@@ -56,17 +56,18 @@ def test_what_is_broken_off_leaves_the_old_one_and_nothing_beside_it(
     error: type[BaseException],
     tmp_path: Path,
 ) -> None:
+    old = tmp_path / "old"
+    write_text(old, "old")
+
     def broken_off() -> None:
-        with new(target) as partial:
+        with new(old) as partial:
             (partial if new is new_file else partial / "file").write_text("half")
             raise error
 
-    target = tmp_path / "target"
-    write_text(target, "old")
     with pytest.raises(error):
         broken_off()
-    assert target.read_text() == "old"
-    assert os.listdir(tmp_path) == ["target"]
+    assert old.read_text() == "old"
+    assert os.listdir(tmp_path) == ["old"]
 
 
 def test_a_rename_that_fails_leaves_the_old_one(
@@ -145,10 +146,12 @@ def test_killed_at_any_moment_the_folder_is_whole(way: str, tmp_path: Path) -> N
 def test_two_that_write_one_file_end_with_one_of_both(tmp_path: Path) -> None:
     target = tmp_path / "figures.json"
     values = [{"of": name * 10_000} for name in "ab"]
-    threads = [
-        threading.Thread(target=lambda value=value: [write_json(target, value) for _ in range(20)])
-        for value in values
-    ]
+
+    def write_often(value: dict[str, str]) -> None:
+        for _ in range(20):
+            write_json(target, value)
+
+    threads = [threading.Thread(target=write_often, args=(value,)) for value in values]
     for thread in threads:
         thread.start()
     for thread in threads:

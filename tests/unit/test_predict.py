@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.model.artifact import MANIFEST, Recipe
+from stages.model.artifact import Recipe
 from stages.model.classifier import load_checkpoint
 from stages.model.tokens import load_tokenizer
+from stages.plumbing.manifest import MANIFEST
 from stages.reporting.model_card import how_to_use
 from stages.running.exported_folder import why_not, write_tokenizer
 from stages.running.shipped import predict

@@ -23,9 +23,10 @@ from stages import variants
 from stages.engines.onnx import building as onnx_building
 from stages.measure.size import MB, bytes_by_part, part_of
 from stages.model import classifier
-from stages.model.artifact import MANIFEST, WEIGHTS, read_manifest, verify
+from stages.model.artifact import WEIGHTS, read_manifest, verify
 from stages.model.classifier import load_checkpoint, predictor
 from stages.plumbing.command import UserError
+from stages.plumbing.manifest import MANIFEST
 from stages.running.shipped.predict import LOADERS
 from stages.size_report import weight_files
 from stages.variants import Ingredients
