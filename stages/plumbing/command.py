@@ -52,10 +52,7 @@ def run_stage(stage: Callable[..., None]) -> None:
     """
     if limited_by():  # torch would start a thread for each of the machine's processors
         os.environ.setdefault("OMP_NUM_THREADS", str(all_threads()))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
-        logging.getLogger(library).setLevel(logging.ERROR)
+    quiet_libraries()
     name = module_of(stage)
     parser = OneLineParser(
         prog=f"python -m {name}",
@@ -90,8 +87,17 @@ def checked(kind: str, name: str) -> None:
 def run_child(main: Callable[..., None]) -> None:
     """Run `main`, in a process that a stage has started, with the command line's arguments."""
     leave_ctrl_c_to_the_parent()
+    quiet_libraries()
     with one_line(module_of(main)):
         main(*sys.argv[1:])
+
+
+def quiet_libraries() -> None:
+    """What they say of themselves, before they are imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
+        logging.getLogger(library).setLevel(logging.ERROR)
 
 
 def module_of(function: Callable[..., None]) -> str:
