@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import pandas as pd
 import yaml
@@ -22,7 +23,7 @@ from tests.stand_in_hub import Server
 FAULT = "cut network"
 MODEL = "somebody/tiny-bert"
 # What of params.yaml has each stage ask the hub.
-FROM_HUB = {
+FROM_HUB: dict[str, dict[str, Any]] = {
     "download_glue": {"download_glue": {"sources": ["hub"]}},
     "finetune": {"finetune": {"mrpc": {"model": MODEL}}},
 }

@@ -4,7 +4,7 @@ import os
 import shutil
 import struct
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -117,7 +117,7 @@ def parquet(data: bytes) -> None:
     all_of([lambda: own_file(path, "weighted_f1"), lambda: hub_parquet.read(files, path)])
 
 
-def all_of(each: list[Callable[[], object]]) -> None:
+def all_of(each: Sequence[Callable[[], object]]) -> None:
     """Every one of them, also where another raises UserError."""
     for read in each:
         try:
