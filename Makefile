@@ -8,10 +8,10 @@ RUN := $(VENV)/bin/python -m
 
 # What a user gives reaches the programs through the environment, as it was typed: neither make nor
 # the shell reads what stands in it ($, quotes, backticks).
-GIVEN := MODEL DATA TEXT PAIR LABEL LABELS BUDGET TIME ENCODING DELIMITER QUOTE REMOTE ISA SEED SIZE EACH
+GIVEN := MODEL DATA TEXT PAIR LABEL LABELS BUDGET TIME ENCODING DELIMITER QUOTE REMOTE ISA SEED SIZE EACH IN OUT
 $(foreach word,$(GIVEN),$(eval override export $(word) := $$(value $(word))))
 
-.PHONY: help repro check report plots push pull restore test test-fast lint faults fuzz tables bench other-tools preset-%
+.PHONY: help repro check score report plots push pull restore test test-fast lint faults fuzz tables bench other-tools preset-%
 .DEFAULT_GOAL := help
 
 help:                           ## what there is to make
@@ -48,6 +48,9 @@ faults: $(VENV)/ready-dev       ## kills, full disks, two at once, cut networks,
 
 fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. EACH= seconds
 	$(RUN) tests.fuzz all "$$EACH" --out docs/evidence/fuzz.json
+
+score: $(VENV)/ready            ## label a corpus of any size with an export. IN= OUT= MODEL= ARGS=, docs/how_to.md
+	@$(RUN) stages.score --model "$$MODEL" $(ARGS) -- "$$IN" "$$OUT"
 
 push: $(VENV)/ready             ## `dvc push`; where it fails, what to set. REMOTE=
 	@$(RUN) stages.commands.share push -- "$$REMOTE"

@@ -127,7 +127,8 @@ def main(rows: str = str(ROWS), long_rows: str = str(LONG_ROWS)) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         make_project(folder, tasks)
-        prepare(folder, "few", "download_glue")
+        prepare(folder, "few", "download_glue", "finetune", "quantize")
+        prepare(folder, "few_of_128", "download_glue")
         for name, stage, few, allowed, rest in (
             ("scored", "download_glue", "few", 1000, []),
             ("long", "download_glue", "few", 1000, []),
@@ -139,14 +140,11 @@ def main(rows: str = str(ROWS), long_rows: str = str(LONG_ROWS)) -> None:
             ("learned", "finetune", "few_of_128", 4000, [f"{SEED}"]),
         ):
             if stage == "evaluate":
-                prepare(folder, few, "finetune", "quantize")
-                prepare(folder, name, "finetune", "quantize")
-            elif stage == "finetune":
-                prepare(folder, few, "download_glue")
+                (folder / "models" / name).symlink_to("few")
             began = time.monotonic()
             grown = growth(folder, stage, few, name, *rest)
             texts, seconds = tasks[name], time.monotonic() - began
-            counted = texts.train if stage == "finetune" else texts.validation + texts.train
+            counted = {"evaluate": texts.validation}.get(stage, texts.validation + texts.train)
             print(
                 f"{stage}: {counted:,} rows of {texts.words:,} words, max_length "
                 f"{texts.max_length}: {grown:,} MB more than {FEW} rows take, allowed {allowed:,}; "

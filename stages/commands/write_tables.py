@@ -217,6 +217,12 @@ def integers(results: Path) -> str:
     return markdown(read_json(results))
 
 
+def scoring(results: Path) -> str:
+    from bench.scoring import markdown
+
+    return markdown(read_json(results))
+
+
 def bits(results: Path) -> str:
     from bench.bits import markdown
 
@@ -357,6 +363,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "threads": threads,
     "integers": integers,
     "bits": bits,
+    "scoring": scoring,
     "other_tools": other_tools,
 }
 

@@ -46,9 +46,9 @@ def run_stage(stage: Callable[..., None]) -> None:
     """Run `stage`, its parameters (all strings) taken from the command line.
 
     Those that name an item (`names.ITEMS`) are options, because DVC quotes a value only where it
-    writes the option too (`${item}` in dvc.yaml), and they are checked. Of the others, which are
-    positional, those that have a default may be left out. See `one_line` for how it ends where it
-    fails.
+    writes the option too (`${item}` in dvc.yaml), and they are checked; so are those that have a
+    name alone. Of the others, which are positional, those that have a default may be left out. See
+    `one_line` for how it ends where it fails.
     """
     if limited_by():  # torch would start a thread for each of the machine's processors
         os.environ.setdefault("OMP_NUM_THREADS", str(all_threads()))
@@ -57,10 +57,15 @@ def run_stage(stage: Callable[..., None]) -> None:
     for library in ("torchao", "torch.utils._pytree"):  # if installed, transformers imports torchao
         logging.getLogger(library).setLevel(logging.ERROR)
     name = module_of(stage)
-    parser = OneLineParser(prog=f"python -m {name}", description=stage.__doc__, allow_abbrev=False)
+    parser = OneLineParser(
+        prog=f"python -m {name}",
+        description=stage.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     for parameter in inspect.signature(stage).parameters.values():
-        if parameter.name in names.ITEMS:
-            parser.add_argument(f"--{parameter.name}", required=True)
+        if parameter.name in names.ITEMS or parameter.kind is parameter.KEYWORD_ONLY:
+            add_option(parser, parameter)
         elif parameter.default is parameter.empty:
             parser.add_argument(parameter.name)
         else:
@@ -91,7 +96,7 @@ def run_child(main: Callable[..., None]) -> None:
 
 def module_of(function: Callable[..., None]) -> str:
     name: str = inspect.getmodule(function).__spec__.name  # type: ignore[union-attr]
-    return name
+    return name.removesuffix(".__main__")
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -141,6 +146,17 @@ def one_line(name: str) -> Iterator[None]:
             fail(name, reason)
         say(cleaned(traceback.format_exc()))
         fail(name, f"this is a fault of the project, not yours: {whom_to_tell()}", OUR_FAULT)
+
+
+def add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter) -> None:
+    """`--name value`, or of a truth value `--name` alone."""
+    option = f"--{parameter.name.replace('_', '-')}"
+    if parameter.default is False:
+        parser.add_argument(option, action="store_true")
+    elif parameter.default is parameter.empty:
+        parser.add_argument(option, required=True)
+    else:
+        parser.add_argument(option, default=parameter.default)
 
 
 def fail(stage: str, message: str, code: int = BAD_INPUT) -> NoReturn:

@@ -38,6 +38,8 @@ SETTINGS = {
     "compare": {"bootstrap_samples": 200},
     "export": {"variant": "int8_dynamic"},
 }
+# Who runs it, with what: the name is that of the home too. None of it may be written.
+NAME, TOKEN = "jane-of-the-test", "a-token-of-the-test"
 IDENTITY = {
     f"GIT_{who}_{what}": "test@example.org"
     for who in ("AUTHOR", "COMMITTER")
@@ -58,6 +60,12 @@ class Repo:
         self.folder = folder
         self.environment = os.environ | IDENTITY | {"GLUE_MIRROR": str(mirror)}
         self.environment |= {"DVC_NO_ANALYTICS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def with_environment(self, more: dict[str, str]) -> "Repo":
+        """The same folder, for commands that see other variables."""
+        other = Repo(self.folder, Path())
+        other.environment = self.environment | more
+        return other
 
     def run(self, *command: str, prefix: tuple[str, ...] = ()) -> str:
         result = subprocess.run(
@@ -187,6 +195,13 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Pat
     return repo
 
 
+SAID = "said.txt"  # beside the finished repository: what its run printed
+
+
+def cache_home() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+
+
 @pytest.fixture(scope="session")
 def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
     """The same after one full `dvc repro`, committed. Not to be changed by a test: copy it.
@@ -203,7 +218,12 @@ def finished(fresh: Repo, tmp_path_factory: pytest.TempPathFactory) -> Repo:
         if not whole.exists():
             shutil.rmtree(whole.parent, ignore_errors=True)
             fresh.copy(repo.folder)
-            repo.repro()
+            home = whole.parent / NAME
+            home.mkdir()
+            person = {"HOME": str(home), "USER": NAME, "LOGNAME": NAME, "HF_TOKEN": TOKEN}
+            person["XDG_CACHE_HOME"] = str(cache_home())
+            said = repo.with_environment(person).run("dvc", "repro")
+            (whole.parent / SAID).write_text(said)
             repo.commit()
             whole.touch()
     return repo

@@ -37,13 +37,14 @@ os.replace = replace
 """
 
 
-# Stage, outputs, and before which rename it dies: the first, and one between two outputs.
+# Stage, outputs, and before which rename it dies: the first, and one between two outputs. That of a
+# folder is none where the system swaps two: tests/faults kills at every file event.
 SEED = "models/mrpc/seed_42"
 STAGES = [
     ("download_glue mrpc", ["data", "metrics/mrpc/dataset.json"], (1, 2)),
     ("quantize mrpc 42 int8_mixed", [f"{SEED}/int8_mixed"], (2, 4)),
     ("quantize mrpc 42 fp32", [f"{SEED}/fp32"], (1,)),
-    ("quantize mrpc 42 int8_dynamic", [f"{SEED}/int8_dynamic"], (3,)),
+    ("quantize mrpc 42 int8_dynamic", [f"{SEED}/int8_dynamic"], (2,)),
     (
         "size_report mrpc",
         ["metrics/mrpc/size", "reports/mrpc/size.csv", "reports/mrpc/sensitivity.csv"],
@@ -54,7 +55,7 @@ STAGES = [
     (
         "export mrpc",
         ["exports/mrpc", "metrics/mrpc/export.json", "metrics/mrpc/ships.json"],
-        (8,),
+        (5,),
     ),
 ]
 
@@ -65,7 +66,7 @@ def test_killed_while_it_writes(
 ) -> None:
     """No output is ever half there; the next run gives the bytes of an undisturbed one."""
     (tmp_path / "sitecustomize.py").write_text(SUICIDE)
-    command = ("python", "-m", *f"stages.{stage}".split())
+    command = of_stage(*stage.split())
     undisturbed = repo.contents(*outputs)
     for rename in renames:
         plan = {"PYTHONPATH": str(tmp_path), "KILL_BEFORE_RENAME": str(rename)}
@@ -168,10 +169,13 @@ def test_two_timings_wait_for_each_other(repo: Repo) -> None:
     process.communicate()
 
 
-def test_dvc_itself_killed_in_the_middle_of_training(fresh: Repo, finished: Repo) -> None:
+def test_dvc_itself_killed_in_the_middle_of_training(
+    fresh: Repo, finished: Repo, tmp_path: Path
+) -> None:
     """No stale lock, no half-made stage in dvc.lock; the next run gives the same model."""
-    unfinished = fresh.folder / ".training/mrpc-42"
+    repo = fresh.copy(tmp_path / "project")
+    unfinished = repo.folder / ".training/mrpc-42"
     stage = "finetune@mrpc-42"
-    kill_when(fresh.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/manifest.json")))
-    assert stage in fresh.repro(stage)
-    assert fresh.contents(f"{SEED}/finetuned") == finished.contents(f"{SEED}/finetuned")
+    kill_when(repo.start("dvc", "repro", stage), lambda: any(unfinished.glob("*/manifest.json")))
+    assert stage in repo.repro(stage)
+    assert repo.contents(f"{SEED}/finetuned") == finished.contents(f"{SEED}/finetuned")

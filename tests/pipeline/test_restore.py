@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.building import flip
-from tests.pipeline.conftest import Repo
+from tests.pipeline.conftest import Repo, of_stage
 from tests.pipeline.test_dag import ALWAYS
 
 FINETUNED = "models/mrpc/seed_42/finetuned"
@@ -38,7 +38,7 @@ def test_a_flipped_bit_stops_the_stage_that_reads_it(repo: Repo, file: str, stag
     before = repo.contents("models", "metrics", "reports", "exports")
     flip_unseen(repo.folder / file)
     name, *arguments = stage.split()
-    said = repo.fails("python", "-m", f"stages.{name}", *arguments).splitlines()
+    said = repo.fails(*of_stage(name, *arguments)).splitlines()
     assert said[-1].startswith(f"{name}: {file} ")
     assert "make restore" in said[-1]
     assert "Traceback" not in "".join(said)
@@ -70,7 +70,7 @@ def test_what_is_damaged_here_and_in_dvcs_cache_comes_back(repo: Repo, links: st
 def test_two_runs_of_one_stage_come_one_after_the_other(repo: Repo, stage: str) -> None:
     undisturbed = repo.contents("models", "metrics/mrpc/finetune")
     name, *arguments = stage.split()
-    runs = [repo.start("python", "-m", f"stages.{name}", *arguments, log=True) for _ in range(3)]
+    runs = [repo.start(*of_stage(name, *arguments), log=True) for _ in range(3)]
     said = [run.communicate()[0].decode() for run in runs]
     assert [run.returncode for run in runs] == [0, 0, 0], said
     assert sum("another process is at work on it; waiting" in each for each in said) == 2

@@ -1,5 +1,6 @@
 """A stand-in for everything that is downloaded, other CPUs, our int8 kernels one by one."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import requests
 from stages.model import cpu
 from stages.plumbing.command import UserError
 from stages.variants.int8_fast.kernel import dispatch, operators
+from tests.scoring import ship_integers
 from tests.stand_in_hub import Server
 
 SITE = "https://dl.fbaipublicfiles.com"
@@ -31,6 +33,14 @@ def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
         )
     yield server
     close_soon(server)
+
+
+@pytest.fixture(scope="session")
+def integer_exports(tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """ibert, whose answers depend on nothing but the text: of single texts and of pairs."""
+    if shutil.which("c++") is None:
+        pytest.skip("needs a C++ compiler")
+    return ship_integers(tiny_bert, tmp_path_factory.mktemp("exports"))
 
 
 def close_soon(server: Server) -> None:

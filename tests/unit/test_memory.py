@@ -13,14 +13,14 @@ from tests.memory import SEED, Texts, growth, make_project
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
-FEW, MANY = 100, 20_000
+FEW, MANY = 100, 6_000
 TASKS = {
     "few": Texts(FEW, FEW, 200, 16),
     "scored": Texts(FEW, MANY, 200, 16),
     "learned": Texts(MANY, FEW, 200, 16),
 }
-# As lists of Python's integers, before they are cut, the tokens of the many take 600 MB and more.
-MOST_MB = 150
+# As lists of Python's integers, before they are cut, the tokens of the many take 300 MB and more.
+MOST_MB = 120
 
 
 @pytest.fixture(scope="module")

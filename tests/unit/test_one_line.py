@@ -141,7 +141,7 @@ def test_it_is_reported_where_the_project_was_cloned_from(
     def asked(*_: object, **__: object) -> "subprocess.CompletedProcess[str]":
         return subprocess.CompletedProcess([], 0 if origin else 2, f"{origin}\n", "")
 
-    monkeypatch.setattr("stages.plumbing.command.subprocess.run", asked)
+    monkeypatch.setattr(subprocess, "run", asked)
     assert page in whom_to_tell()
 
 

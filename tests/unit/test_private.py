@@ -68,7 +68,7 @@ def test_a_remote_that_fails_is_shown_without_its_password(
 ) -> None:
     config = {"core.remote": "team", "remote.team.url": "https://jane:s3cret@host/dvc"}
     failed: subprocess.CompletedProcess[str] = subprocess.CompletedProcess([], 1)
-    monkeypatch.setattr("stages.commands.share.subprocess.run", lambda *_, **__: failed)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: failed)
     monkeypatch.setattr(share, "settings", lambda: config)
     with pytest.raises(SystemExit) as exit:
         share.share("push")

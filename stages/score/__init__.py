@@ -1,0 +1,1 @@
+"""`make score`: a corpus of any size with an exported model. `__main__.py` is the command."""
