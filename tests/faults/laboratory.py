@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 import stages
 from stages.settings.writing import merge
+from tests import warm
 from tests.conftest import write_tiny_bert, write_tutorial_layout
-from tests.faults import warm
 from tests.faults.comparing import Files, Reference, below, read_files, varying
 from tests.faults.events import Armed, Plan, read_log
 from tests.faults.jobs import PREDICT, ROOT, Job, jobs

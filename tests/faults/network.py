@@ -17,8 +17,8 @@ from tests.faults.comparing import Files, Reference, read_files
 from tests.faults.finding import Kind, Trial, Wrong
 from tests.faults.jobs import Job
 from tests.faults.laboratory import Laboratory, failed
-from tests.faults.warm import die_with_the_parent
 from tests.stand_in_hub import Server
+from tests.warm import die_with_the_parent
 
 FAULT = "cut network"
 MODEL = "somebody/tiny-bert"

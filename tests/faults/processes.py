@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults import warm
+from tests import warm
 from tests.faults.events import Armed
 from tests.faults.jobs import Job
 

@@ -6,6 +6,9 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +82,17 @@ class Repo:
         assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-4000:]}"
         return result.stdout
 
+    @property
+    def cold(self) -> "Repo":
+        """The same, but for tests/warm.py: each process imports its libraries by itself."""
+        return self.with_environment({"PATH": os.environ["PATH"]})
+
     def start(self, *command: str, log: bool = False) -> subprocess.Popen[bytes]:
         """In a process group of its own, so that a test can kill all of it."""
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=self.environment,
+            env=self.cold.environment,
             stdout=subprocess.PIPE if log else subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -175,7 +183,21 @@ class Repo:
 
 
 @pytest.fixture(scope="session")
-def fresh(tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Path) -> Repo:
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder of `python` and `dvc` whose libraries are imported already: most of the time."""
+    folder = tmp_path_factory.mktemp("warm")
+    with subprocess.Popen([sys.executable, "-m", "tests.warm", str(folder)], cwd=ROOT) as server:
+        while not (folder / "python").exists():
+            assert server.poll() is None, "tests/warm.py ended at once"
+            time.sleep(0.05)
+        yield folder
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def fresh(
+    tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Path, warm: Path
+) -> Repo:
     """A checkout in which nothing has run yet."""
     folder = tmp_path_factory.mktemp("fresh") / "project"
     folder.mkdir()
@@ -186,6 +208,7 @@ def fresh(tmp_path_factory: pytest.TempPathFactory, mirror: Path, tiny_bert: Pat
     )
     shutil.copytree(tiny_bert, folder / "tiny-bert")
     repo = Repo(folder, mirror)
+    repo.environment["PATH"] = f"{warm}:{os.environ['PATH']}"
     repo.set_params(SETTINGS, quantize=VARIANTS)
     repo.run("git", "init", "-q", "-b", "main")
     repo.run("dvc", "init", "-q")

@@ -57,17 +57,18 @@ def test_what_is_broken_off_leaves_the_old_one_and_nothing_beside_it(
     error: type[BaseException],
     tmp_path: Path,
 ) -> None:
+    old = tmp_path / "old"
+    write_text(old, "old")
+
     def broken_off() -> None:
-        with new(place) as partial:
+        with new(old) as partial:
             (partial if new is new_file else partial / "file").write_text("half")
             raise error
 
-    place = tmp_path / "place"
-    write_text(place, "old")
     with pytest.raises(error):
         broken_off()
-    assert place.read_text() == "old"
-    assert os.listdir(tmp_path) == ["place"]
+    assert old.read_text() == "old"
+    assert os.listdir(tmp_path) == ["old"]
 
 
 def test_a_rename_that_fails_leaves_the_old_one(
