@@ -43,8 +43,8 @@ lint: $(VENV)/ready-dev         ## linters and type checker
 	$(RUN) mypy
 
 faults: $(VENV)/ready-dev       ## kills, full disks, two at once, cut networks, flipped bits. SEED= SIZE=
-	$(RUN) tests.faults --seed "$$SEED" --size "$$SIZE" --out docs/evidence/faults.json
-	$(RUN) pytest tests/faults
+	$(RUN) tests.faults --seed "$$SEED" --size "$$SIZE" --out docs/evidence/faults.json; found=$$?; \
+		$(RUN) pytest tests/faults && exit $$found
 
 fuzz: $(VENV)/ready-fuzz        ## every parser of outside bytes, ten minutes each. EACH= seconds
 	$(RUN) tests.fuzz all "$$EACH" --out docs/evidence/fuzz.json

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from stages.plumbing.files import write_json
 from tests.faults.events import remove_library, start_anew_with_events
@@ -50,30 +51,17 @@ def main() -> None:
             tried(given, Path(folder).resolve(), record)
     finally:
         remove_library()
-    minutes = (time.monotonic() - started) / 60
-    counted = record.counts()
-    for row in counted:
+    for row in record.counts():
         print(", ".join(f"{key} {value}" for key, value in row.items()))
+    minutes = (time.monotonic() - started) / 60
     print(f"{len(record.trials)} trials in {minutes:.1f} minutes, {record.found} wrong")
-    if given.out:
-        write_json(
-            given.out,
-            {
-                "seed": given.seed,
-                "size": given.size,
-                "minutes": round(minutes, 1),
-                "python": platform.python_version(),
-                "torch": version("torch"),
-                "counts": counted,
-                "findings": record.findings(),
-            },
-        )
     sys.exit(1 if record.found else 0)
 
 
 def tried(given: argparse.Namespace, folder: Path, record: Record) -> None:
     from tests.faults import bits, disks, kills, laboratory, network, twice
 
+    started = time.monotonic()
     lab = laboratory.opened(folder, given.seed, given.variants.split(","))
     references = lab.references()
     of_fault: dict[str, Callable[[int], Iterator[Trial]]] = {
@@ -92,6 +80,20 @@ def tried(given: argparse.Namespace, folder: Path, record: Record) -> None:
                 seconds = time.monotonic() - began
                 print(f"{seconds:.1f} s: {fault}, {trial.job}, {trial.point}", flush=True)
             began = time.monotonic()
+        if given.out:  # after each, so that an end in the next loses nothing
+            write_json(given.out, results(given, record, (began - started) / 60))
+
+
+def results(given: argparse.Namespace, record: Record, minutes: float) -> dict[str, Any]:
+    return {
+        "seed": given.seed,
+        "size": given.size,
+        "minutes": round(minutes, 1),
+        "python": platform.python_version(),
+        "torch": version("torch"),
+        "counts": record.counts(),
+        "findings": record.findings(),
+    }
 
 
 if __name__ == "__main__":

@@ -76,11 +76,12 @@ def judged(
 
 
 def of_a_checkpoint(lab: Laboratory, reference: Reference) -> Trial:
-    """A training that was killed after an epoch, whose checkpoint is then damaged."""
+    """A training that was killed as it began its second checkpoint, and the first one damaged."""
     counted = [event for event in reference.events if not event.only_read]
-    saved = [at for at, event in enumerate(counted) if event.path.endswith("/complete")][-1]
+    made = [event.what == "mkdir" and "/checkpoint-" in event.path for event in counted]
+    second = [at for at, is_made in enumerate(made) if is_made][1]
     with lab.place(reference.job) as place:
-        lab.run(reference.job, place, Armed(Plan.KILL, saved - 1, place.folder))
+        lab.run(reference.job, place, Armed(Plan.KILL, second + 1, place.folder))
         files = sorted(each for each in (place.project / ".training").rglob("*") if each.is_file())
         files = [each for each in files if each.stat().st_size]
         file = lab.random.choice(files)

@@ -70,11 +70,15 @@ class Ended:
     def refused(self, job: Job) -> bool:
         """With code 2 and the stage's one line, behind whatever was said while it worked."""
         began = f"{job.stage.removesuffix('.py')}: "
-        lines = [line for line in self.stderr.splitlines() if line.startswith(began)]
+        lines = [line for line in self.said() if line.startswith(began)]
         return self.code == 2 and len(lines) == 1 and self.last_line() == lines[0][:300]
 
+    def said(self) -> list[str]:
+        """All lines on stderr but those of progress bars."""
+        return [line for line in self.stderr.splitlines() if line.strip() and "%|" not in line]
+
     def last_line(self) -> str:
-        said = [line for line in self.stderr.splitlines() if line.strip()]
+        said = self.said()
         return said[-1][:300] if said else f"code {self.code}, and nothing was said"
 
 

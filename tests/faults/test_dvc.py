@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import Repo, finished, fresh, repo  # noqa: F401  fixtures
+from tests.pipeline.conftest import Repo
 
 SCORES = ("metrics/mrpc/accuracy", "reports/mrpc/predictions")
 SEED = "models/mrpc/seed_42"
 
 
-def edited(repo: Repo) -> None:  # noqa: F811
+def edited(repo: Repo) -> None:
     """Something for two variants to be evaluated anew."""
     repo.set_params({"evaluate": {"batch_size": 16}})
 
 
-def again_and_again(repo: Repo, expected: dict[str, bytes]) -> None:  # noqa: F811
+def again_and_again(repo: Repo, expected: dict[str, bytes]) -> None:
     """The next run mends whatever is left to do, the one after it has nothing to do."""
     repo.repro()
     assert repo.contents(*SCORES) == expected
@@ -27,7 +27,7 @@ def again_and_again(repo: Repo, expected: dict[str, bytes]) -> None:  # noqa: F8
 
 
 @pytest.fixture
-def expected(finished: Repo, tmp_path: Path) -> dict[str, bytes]:  # noqa: F811
+def expected(finished: Repo, tmp_path: Path) -> dict[str, bytes]:
     """What an undisturbed run leaves after the edit."""
     other = finished.copy(tmp_path / "undisturbed")
     edited(other)
@@ -37,7 +37,7 @@ def expected(finished: Repo, tmp_path: Path) -> dict[str, bytes]:  # noqa: F811
 
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_repro_is_stopped_and_run_again(
-    repo: Repo,  # noqa: F811
+    repo: Repo,
     expected: dict[str, bytes],
     signal_: signal.Signals,
 ) -> None:
@@ -53,7 +53,7 @@ def test_repro_is_stopped_and_run_again(
     again_and_again(repo, expected)
 
 
-def test_two_in_one_repository(repo: Repo, expected: dict[str, bytes]) -> None:  # noqa: F811
+def test_two_in_one_repository(repo: Repo, expected: dict[str, bytes]) -> None:
     edited(repo)
     both = [repo.start("dvc", "repro", log=True) for _ in range(2)]
     for process in both:
@@ -63,7 +63,7 @@ def test_two_in_one_repository(repo: Repo, expected: dict[str, bytes]) -> None: 
 
 
 def test_two_clones_that_share_a_cache(
-    repo: Repo,  # noqa: F811
+    repo: Repo,
     expected: dict[str, bytes],
     tmp_path: Path,
 ) -> None:
@@ -81,7 +81,7 @@ def test_two_clones_that_share_a_cache(
 
 
 def test_another_branch_and_a_stash_between_runs(
-    repo: Repo,  # noqa: F811
+    repo: Repo,
     expected: dict[str, bytes],
 ) -> None:
     before = repo.contents(*SCORES)
@@ -99,7 +99,7 @@ def test_another_branch_and_a_stash_between_runs(
 
 
 @pytest.mark.parametrize("when", [0, 4_000_000_000], ids=["1970", "2096"])
-def test_a_clock_that_jumps(repo: Repo, when: int) -> None:  # noqa: F811
+def test_a_clock_that_jumps(repo: Repo, when: int) -> None:
     """Times of files mean nothing; what is in them does."""
     for root in ("data", "models", "metrics", "reports", "stages"):
         for path in (repo.folder / root).rglob("*"):
@@ -107,7 +107,7 @@ def test_a_clock_that_jumps(repo: Repo, when: int) -> None:  # noqa: F811
     assert set(repo.repro()) <= {"environment"}
 
 
-def test_a_merge_conflict_in_dvc_lock(repo: Repo, expected: dict[str, bytes]) -> None:  # noqa: F811
+def test_a_merge_conflict_in_dvc_lock(repo: Repo, expected: dict[str, bytes]) -> None:
     repo.commit("other")
     edited(repo)
     repo.repro()
@@ -133,7 +133,7 @@ def test_a_merge_conflict_in_dvc_lock(repo: Repo, expected: dict[str, bytes]) ->
     ids=["gc", "checkout", "queue"],
 )
 def test_another_command_beside_a_run(
-    repo: Repo,  # noqa: F811
+    repo: Repo,
     expected: dict[str, bytes],
     beside: tuple[str, ...],
 ) -> None:

@@ -26,7 +26,7 @@ def workflow(name: str) -> dict[Any, Any]:
     return read
 
 
-@pytest.mark.parametrize("name", ["tests.yaml", "comment.yaml"])
+@pytest.mark.parametrize("name", ["tests.yaml", "comment.yaml", "nightly.yaml"])
 def test_it_is_what_github_takes(name: str) -> None:
     check = [sys.executable, "-m", "check_jsonschema", "--builtin-schema"]
     done = subprocess.run(

@@ -205,15 +205,39 @@ def read_manifest(folder: Path) -> Any:
     file = folder / MANIFEST
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        listed = manifest["sha256"]
-        loads = (manifest["predict"] or {"loads": listed})["loads"]
+        fault = fault_of(manifest)
     except FileNotFoundError:
         raise CannotLoad(f"{file} is missing; {folder} holds no export") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CannotLoad(f"{file} is damaged: {error}; copy it anew") from None
-    if not listed or not loads:
-        raise CannotLoad(f"{file} is damaged: it lists no files; copy it anew")
+    if fault:
+        raise CannotLoad(f"{file} is damaged: {fault}; copy it anew")
     return manifest
+
+
+def fault_of(manifest: Any) -> str:
+    """What is wrong with what will be read of it; raises KeyError or TypeError where it lacks."""
+    listed, predict = manifest["sha256"], manifest["predict"]
+    lists = {name: manifest[name] for name in ("labels", "columns", "inputs")}
+    if predict is not None:
+        lists |= {"loads": predict["loads"], "model": [predict["model"]]}
+    if not isinstance(listed, dict) or not listed or not lists.get("loads", listed):
+        return "it lists no files"
+    for name, given in lists.items():
+        if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+            return f"'{name}' is {repr(given)[:60]}"
+    if predict is None:
+        return ""
+    if len(lists["columns"]) not in (1, 2):
+        return f"a text has {len(lists['columns'])} columns"
+    if Path(predict["model"]).suffix not in LOADERS:
+        return f"nothing runs '{predict['model']}'"
+    needed = {"input_ids"} | (
+        {"attention_mask"} if predict["model"].endswith(".safetensors") else set()
+    )
+    if not needed <= set(lists["inputs"]) <= set(FIELDS):
+        return f"'inputs' are {', '.join(lists['inputs'])[:60]}"
+    return ""
 
 
 def check(folder: str | Path = ".") -> Path:
