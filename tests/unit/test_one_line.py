@@ -210,7 +210,12 @@ def test_a_signal_removes_what_is_half_written_and_ends_the_children(
     stage: list[str], number: signal.Signals, code: int, expected: str
 ) -> None:
     running = subprocess.Popen(
-        [*stage, "waits"], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*stage, "waits"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests in the background has it ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 30
     while not (Path("begun").exists() and Path("begun").read_text()):
