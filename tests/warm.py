@@ -134,7 +134,6 @@ def main(folder: str) -> NoReturn:
     import dvc.cli
     import dvc.commands.repro
     import dvc.repo
-    import matplotlib
     import onnxruntime
     import pandas
     import scipy.stats
@@ -142,7 +141,7 @@ def main(folder: str) -> NoReturn:
     import torch.ao.quantization
     import transformers
 
-    preloaded = (dvc, matplotlib, onnxruntime, pandas, scipy, sklearn, torch, transformers)
+    preloaded = (dvc, onnxruntime, pandas, scipy, sklearn, torch, transformers)
     for name in ("Trainer", "AutoTokenizer", "BertForSequenceClassification"):  # imported lazily
         getattr(transformers, name)
     assert all(preloaded)
